@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kpt/base/attr.h"
+#include "kpt/base/error.h"
+#include "kpt/tensor/tensor.h"
+
+namespace kpt {
+
+// One operator call at concrete sizes: everything a choice may depend on. Kernels do not know graphs.
+// Attributes refer to tensors by In{index into inputs}; every Sym in them is constant. A fixed problem, so that
+// `supports` and `make` are pure functions of it, printable and testable.
+struct KPT_API Problem {
+  std::string op;
+  std::vector<TensorDesc> inputs;
+  std::vector<TensorDesc> outputs;  // strides are given by the planner: row-major unless an op's contract says more
+  AttrList args;
+  Kwargs kwargs;
+  int threads = 1;  // upper bound on parallel_for's `limit`
+
+  // The tensor at positional argument i; null where absent, none, a number or a list.
+  const TensorDesc* operand(int i) const;
+  int operand_index(int i) const;  // index into inputs, -1 likewise
+  std::vector<int> operand_list(int i) const;  // a list argument's indices (-1 for none)
+  std::string str() const;
+};
+
+// Pointers for one run, in the order of Problem::inputs / outputs. No two outputs overlap; an output overlaps an input
+// only where the kernel's contract allows in-place. Workspace: workspace_bytes() long, 64-byte aligned, contents undefined.
+struct RunArgs {
+  const void* const* inputs;
+  void* const* outputs;
+  void* workspace;
+};
+
+// A kernel made ready for one problem. Immutable: run() may be called from many threads at once, each with its own args.
+class KPT_API Launch {
+ public:
+  virtual ~Launch() = default;
+  virtual size_t workspace_bytes() const { return 0; }
+  virtual void run(const RunArgs& args) const = 0;
+  // The configuration chosen, for reports: "avx512 tile 8x48 threads 2".
+  virtual std::string config() const { return ""; }
+};
+
+// (op, provider, device): who computes it, and where. Providers in order of preference: kpt, codegen, vendor, aten, and
+// reference (plain double loops; tests, judges and last resort).
+struct Kernel {
+  std::string op;        // "aten.linear"; "*" for any (aten provider only)
+  std::string provider;  // "kpt", "codegen", "vendor", "aten", "reference"
+  std::string device;    // "cpu", "cuda"
+  std::string name;      // "linear_cpu": the leaf folder's file; unique with provider and device
+  int priority = 0;      // among kernels of one provider: higher first, then by name
+  std::function<Verdict(const Problem&)> supports;
+  std::function<std::unique_ptr<Launch>(const Problem&)> make;
+};
+
+// The kernels of this process. Filled once by the engine from the generated manifest; tests and bridges add their own.
+// Reads are thread-safe after filling; add/remove are guarded by a mutex and do not affect launches already made.
+class KPT_API KernelRegistry {
+ public:
+  void add(Kernel kernel);  // throws Error{bad_input} on a double (op, provider, device, name)
+  void remove(std::string_view op, std::string_view name);
+  // Kernels for the op (and "*"), best first: provider order, then priority, then name.
+  std::vector<std::shared_ptr<const Kernel>> find(std::string_view op, std::string_view device) const;
+  std::vector<std::shared_ptr<const Kernel>> all() const;
+
+ private:
+  std::vector<std::shared_ptr<const Kernel>> kernels_;
+};
+
+// The process-wide registry, filled on first use with every leaf folder of kernels/ (generated manifest).
+KPT_API KernelRegistry& kernel_registry();
+
+}  // namespace kpt
