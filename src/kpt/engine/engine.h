@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kpt/base/error.h"
+#include "kpt/ir/graph.h"
+#include "kpt/tensor/tensor.h"
+
+namespace kpt {
+
+// Where a model's weights live. The engine never copies them while dtypes agree: it reads `tensor(i)` again at each run,
+// so an edit in place is seen at once. What it derived from weights (merged, folded) is made again when `version(i)` or
+// the pointer changed. Implementations must be thread-safe for concurrent reads.
+class KPT_API WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  virtual size_t size() const = 0;
+  virtual const std::string& fqn(size_t i) const = 0;
+  virtual Tensor tensor(size_t i) const = 0;  // borrowed; contiguous or strided
+  virtual uint64_t version(size_t i) const = 0;
+};
+
+// Weights by name, held here; versions never change.
+KPT_API std::shared_ptr<WeightSource> make_weights(std::map<std::string, Tensor> tensors);
+
+struct CompileOptions {
+  std::string level = "conservative";  // conservative, balanced, aggressive
+  std::string device = "cpu";
+  bool allow_fallback = true;  // false: a node that only the aten provider takes is an Error{unsupported} naming op and source line
+  int threads = 0;             // 0: setting num_threads, else usable_processors()
+  bool rewrite = true;         // false: no passes, no fusions: the graph as it was captured (judge, baselines)
+  bool prologue = true;        // false: weights-only nodes run at every call (the fp64 judge keeps no second copy)
+  std::set<std::string> providers;   // empty: all; else only these
+  std::set<std::string> skip;        // keys of rewrites to put back
+  std::set<std::string> disabled;    // passes and fusions switched off by name
+  std::set<std::string> ban;         // "<kernel name>@<value>": kernels not to choose for a node
+  std::function<void(std::string_view stage, const std::string& text)> dump;
+};
+
+struct RunOptions {
+  // Makes the memory of an output; default: Tensor::empty.
+  std::function<Tensor(int index, const TensorDesc&)> allocate;
+};
+
+// A compiled model. Immutable after compile; run() may be called from many threads at once (one Frame each).
+class KPT_API Model {
+ public:
+  // Runs passes, fusions, backend selection and memory planning. Weights must cover every weight of the graph with the
+  // declared dtype and sizes. Throws Error: bad_input (graph or weights), unsupported (no kernel for a node).
+  static std::shared_ptr<Model> compile(Graph graph, std::shared_ptr<WeightSource> weights, const CompileOptions& options);
+  virtual ~Model() = default;
+
+  // Inputs in graph order, any strides (non-contiguous ones are copied). Sizes bind the symbols: a size that does not
+  // fit the declaration is Error{bad_input} "input_ids has shape [2, 600], the plan was made for s in [1, 512]".
+  virtual std::vector<Tensor> run(const std::vector<Tensor>& inputs, const RunOptions& options = {}) = 0;
+  // As run, plus the values named in `keep` (names of the optimised graph), cloned, in that order.
+  virtual std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep) = 0;
+
+  virtual const Graph& graph() const = 0;     // after passes and fusions
+  virtual std::string text() const = 0;       // its text form
+  virtual std::string plan_text() const = 0;  // steps, kernels, buffers as formulas of the sizes
+  // One value's story: source lines, rewrites that made it, kernel and why, candidates that declined with reasons.
+  virtual std::string explain(std::string_view value) const = 0;
+  // JSON: {"passes": [{name, seconds, nodes_before, nodes_after}], "rewrites": [{key, pass, what, where, why, applied, values}],
+  //  "steps": [{value, op, provider, kernel, config, where, stack}], "fallbacks": [{op, value, reason, where, stack}],
+  //  "memory": {"peak_bytes", "no_reuse_bytes", "weights_bytes", "derived_bytes", "formula"}, "seconds": {...}}
+  virtual std::string report() const = 0;
+  // Exact counts since compile: shapes planned, prologue runs, arena allocations, calls.
+  virtual std::map<std::string, int64_t> counters() const = 0;
+};
+
+// Every float type made f64 (weights keep theirs and are cast just before each use, after a gather where the use is an
+// embedding, so that no second copy of the weights is ever held). The judge's reference graph.
+KPT_API Graph widen_to_f64(const Graph& graph);
+
+}  // namespace kpt
