@@ -105,9 +105,7 @@ KPT_INLINE VecF max_or_second(VecF x, VecF y) { return x > y ? x : y; }
 KPT_INLINE VecF min_nan(VecF x, VecF y) { return (x != x) ? x : min_or_second(x, y); }
 KPT_INLINE VecF max_nan(VecF x, VecF y) { return (x != x) ? x : max_or_second(x, y); }
 KPT_INLINE VecF abs(VecF x) { return (VecF)((VecI)x & 0x7fffffff); }
-KPT_INLINE VecF copysign(VecF x, VecF sign) {
-  return (VecF)(((VecI)x & 0x7fffffff) | ((VecI)sign & INT32_MIN));
-}
+KPT_INLINE VecF copysign(VecF x, VecF sign) { return (VecF)(((VecI)x & 0x7fffffff) | ((VecI)sign & INT32_MIN)); }
 KPT_INLINE VecF to_float(VecI v) { return __builtin_convertvector(v, VecF); }
 KPT_INLINE VecI to_int(VecF v) { return __builtin_convertvector(v, VecI); }  // towards zero; |v| < 2^31
 KPT_INLINE VecD to_double(VecF v) { return __builtin_convertvector(v, VecD); }
@@ -171,8 +169,8 @@ KPT_INLINE bool any(VecI mask) {
   return r != 0;
 }
 
-// bf16: the upper half of a float; back by rounding to nearest even, NaN made quiet and kept (0x7fc0 | sign), bit for bit
-// as f32_to_bf16 of tensor.h, so vcvtneps2bf16 (which flushes subnormals) is not used.
+// bf16: the upper half of a float; back by rounding to nearest even, NaN made quiet and kept (0x7fc0 | sign), bit for
+// bit as f32_to_bf16 of tensor.h, so vcvtneps2bf16 (which flushes subnormals) is not used.
 KPT_INLINE VecF bf16_to_float(VecH h) { return (VecF)(__builtin_convertvector(h, VecU) << 16); }
 KPT_INLINE VecH float_to_bf16(VecF x) {
   const VecU u = (VecU)x;
