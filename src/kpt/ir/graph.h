@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "kpt/base/attr.h"
@@ -81,6 +82,8 @@ struct NodeSpec {
 
   // Appends a positional tensor argument (null: none).
   NodeSpec& tensor(Value* v);
+  // Appends a list of tensors, `[%a, %b]`.
+  NodeSpec& tensors(const std::vector<Value*>& values);
   NodeSpec& arg(Attr a) {
     args.push_back(std::move(a));
     return *this;
@@ -96,7 +99,8 @@ struct NodeSpec {
 };
 
 // Owns nodes and values; all else refers to them by raw pointer, valid until the node is erased. Not thread-safe.
-// Noncopyable: clone() makes a deep copy.
+// Noncopyable: clone() makes a deep copy. A name asked for is taken as it is where it is free, else as NAME_1, NAME_2, ..;
+// an empty one becomes the next free number. A malformed name throws Error{bad_input}.
 class KPT_API Graph {
  public:
   using NodeList = std::list<std::unique_ptr<Node>>;
@@ -105,13 +109,15 @@ class KPT_API Graph {
   ~Graph();
   Graph(Graph&&) noexcept;
   Graph& operator=(Graph&&) noexcept;
+  // Everything equal: names, order, users, lines, locations, and the names that later nodes will get.
   Graph clone() const;
 
   std::vector<SymbolDecl> symbols;
 
   Value* add_input(std::string_view name, TensorType type);
   Value* add_weight(std::string_view name, std::string_view fqn, TensorType type);
-  // Inserts before `before` (null: at the end). All inputs must be defined before that point.
+  // Inserts before `before` (null: at the end). All inputs must be defined before that point (verify checks it).
+  // Throws Error{internal} where an In of the arguments has no input, or there are not as many types as names.
   Node* add_node(NodeSpec spec, Node* before = nullptr);
   void set_outputs(std::vector<Value*> outputs) { outputs_ = std::move(outputs); }
 
@@ -128,10 +134,11 @@ class KPT_API Graph {
   void replace_uses_in(Node* user, Value* from, Value* to);
   // Makes `to` carry the name of `from` (from gets a fresh one): a rewritten value keeps the name users and reports know.
   void take_name(Value* to, Value* from);
+  // Throws Error{bad_input} where another value has the name, or it is malformed.
   void rename(Value* value, std::string_view name);
-  // All outputs must be unused, by nodes and by the graph.
+  // All outputs must be unused, by nodes and by the graph: else throws Error{internal}.
   void erase(Node* node);
-  void move_before(Node* node, Node* before);
+  void move_before(Node* node, Node* before);  // null: to the end
   bool is_output(const Value* value) const;
   // Uses by nodes plus uses as a graph output.
   size_t use_count(const Value* value) const;
@@ -142,12 +149,21 @@ class KPT_API Graph {
 
  private:
   Value* new_value(std::string_view wanted, TensorType type, Value::Kind kind);
+  std::string free_name(std::string_view wanted);
+  void forget(Value* value);
   NodeList nodes_;
-  std::map<const Node*, NodeList::iterator> where_;
-  std::vector<std::unique_ptr<Value>> values_;
+  std::unordered_map<const Node*, NodeList::iterator> where_;
+  std::unordered_map<const Value*, std::unique_ptr<Value>> values_;
   std::vector<Value*> inputs_, weights_, outputs_;
   std::map<std::string, Value*, std::less<>> by_name_;
+  std::map<std::string, int, std::less<>> suffixes_;  // the next to try for NAME_n: naming stays O(log n)
   int next_ = 0;
 };
+
+// True for names a value may have: [A-Za-z_][A-Za-z0-9_.]* or digits.
+KPT_API bool is_value_name(std::string_view name);
+
+// Erases nodes whose outputs are all unused, again until there are none; how many. Inputs and weights stay.
+KPT_API size_t erase_dead(Graph& graph);
 
 }  // namespace kpt

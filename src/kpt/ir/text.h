@@ -8,8 +8,9 @@
 namespace kpt {
 
 // The text form described in graph.h. print(parse(t)) == t for every t that print made (byte for byte).
-// `//` starts a comment (dropped). Strings: \" \\ \n \t \xHH escapes. Doubles print as the shortest text that reads back
-// to the same bits and always hold one of . e inf nan.
+// `//` starts a comment (dropped) outside brackets; inside, it is the division of sizes. Strings: \" \\ \n \t \xHH escapes;
+// UTF-8 stands as it is. Doubles print as the shortest text that reads back to the same bits (a nan keeps its sign alone)
+// and always hold one of . e inf nan.
 // Throws Error{bad_input} "[ir.parse] line 12, column 7: got ..., want ...". Bounded: 64 MiB text, 1 M statements, nesting
 // 64, rank 8, so hostile text cannot exhaust memory or stack.
 KPT_API Graph parse(std::string_view text);
