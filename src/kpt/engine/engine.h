@@ -11,23 +11,9 @@
 #include "kpt/base/error.h"
 #include "kpt/ir/graph.h"
 #include "kpt/tensor/tensor.h"
+#include "kpt/tensor/weight_source.h"
 
 namespace kpt {
-
-// Where a model's weights live. The engine never copies them while dtypes agree: it reads `tensor(i)` again at each run,
-// so an edit in place is seen at once. What it derived from weights (merged, folded) is made again when `version(i)` or
-// the pointer changed. Implementations must be thread-safe for concurrent reads.
-class KPT_API WeightSource {
- public:
-  virtual ~WeightSource() = default;
-  virtual size_t size() const = 0;
-  virtual const std::string& fqn(size_t i) const = 0;
-  virtual Tensor tensor(size_t i) const = 0;  // borrowed; contiguous or strided
-  virtual uint64_t version(size_t i) const = 0;
-};
-
-// Weights by name, held here; versions never change.
-KPT_API std::shared_ptr<WeightSource> make_weights(std::map<std::string, Tensor> tensors);
 
 struct CompileOptions {
   std::string level = "conservative";  // conservative, balanced, aggressive

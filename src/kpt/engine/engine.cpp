@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/engine/engine.h"
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "kpt/base/settings.h"
+#include "kpt/base/threads.h"
+#include "kpt/engine/report.h"
+#include "kpt/fusion/fusion.h"
+#include "kpt/ir/text.h"
+#include "kpt/passes/pass.h"
+
+namespace kpt {
+
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+class CompiledModel final : public Model {
+ public:
+  CompiledModel(Plan plan, std::shared_ptr<WeightSource> weights, CompileRecord record)
+      : executor_(std::move(plan), std::move(weights)), record_(std::move(record)) {}
+
+  std::vector<Tensor> run(const std::vector<Tensor>& inputs, const RunOptions& options) override {
+    if (options.allocate) return executor_.run(inputs, options.allocate);
+    return executor_.run(inputs, [](int, const TensorDesc& d) { return Tensor::empty(d.dtype, d.sizes); });
+  }
+  std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep) override {
+    return executor_.probe(inputs, keep);
+  }
+  const Graph& graph() const override { return executor_.plan().graph; }
+  std::string text() const override { return print(graph()); }
+  std::string plan_text() const override { return executor_.plan().text(); }
+  std::string explain(std::string_view value) const override { return explain_value(record_, executor_, value); }
+  std::string report() const override { return report_json(record_, executor_); }
+  std::map<std::string, int64_t> counters() const override {
+    const ExecutorCounters& c = executor_.counters();
+    return {{"calls", c.calls},
+            {"shapes_planned", c.shapes_planned},
+            {"prologue_runs", c.prologue_runs},
+            {"arena_allocations", c.arena_allocations},
+            {"frames", c.frames},
+            {"input_copies", c.input_copies}};
+  }
+
+  Executor& executor() { return executor_; }
+  CompileRecord& record() { return record_; }
+
+ private:
+  mutable Executor executor_;
+  CompileRecord record_;
+};
+
+// Dumps of KPT_DUMP_DIR: NN-<stage>.kpt, one for each stage that changed the text.
+std::function<void(std::string_view, const std::string&)> make_dump(const CompileOptions& options) {
+  const std::string dir = setting_text("dump_dir");
+  if (dir.empty()) return options.dump;
+  auto number = std::make_shared<int>(0);
+  return [dir, number, inner = options.dump](std::string_view stage, const std::string& text) {
+    std::filesystem::create_directories(dir);
+    const std::string path = cat(dir, "/", *number < 10 ? "0" : "", *number, "-", stage, ".kpt");
+    ++*number;
+    std::ofstream file(path);
+    file << text;
+    if (!file) throw_error(ErrorKind::resource, "engine.dump", cat("cannot write ", path, ", try another KPT_DUMP_DIR"));
+    if (inner) inner(stage, text);
+  };
+}
+
+PassContext make_context(const CompileOptions& options) {
+  PassContext context;
+  context.skip = options.skip;
+  context.disabled = options.disabled;
+  for (const std::string& name : setting_list("disable")) context.disabled.insert(name);
+  context.level = options.level;
+  context.device = options.device;
+  return context;
+}
+
+// Fusion and grouping run through the same choke point as every pass: timed, verified, dumped, switched off by name.
+std::vector<Pass> all_passes() {
+  std::vector<Pass> passes = pass_registry().ordered();
+  passes.push_back({"fusion", 1000, "text patterns of fusion/patterns",
+                    [](Graph& g, PassContext& c) { run_fusions(g, c, fusion_registry()); }});
+  passes.push_back({"group_pointwise", 1010, "leftover pointwise nodes into generated loops", group_pointwise});
+  for (const char* again : {"cse", "dce"})
+    if (const Pass* p = pass_registry().find(again)) {
+      passes.push_back(*p);
+      passes.back().order = 1020;
+    }
+  return passes;
+}
+
+const Backend& find_backend(const std::string& device) {
+  const Backend* backend = backend_registry().find(device);
+  if (!backend) {
+    std::string known;
+    for (const Backend* b : backend_registry().all()) known += cat(known.empty() ? "" : ", ", b->device());
+    throw_error(ErrorKind::unsupported, "engine", cat("got device ", device, ", want one of ", known));
+  }
+  const Verdict there = backend->available();
+  if (!there) throw_error(ErrorKind::device, "engine", cat("device ", device, " is not usable: ", there.reason));
+  return *backend;
+}
+
+void check_level(const std::string& level) {
+  for (const char* known : {"conservative", "balanced", "aggressive"})
+    if (level == known) return;
+  throw_error(ErrorKind::bad_input, "engine", cat("got level ", level, ", want conservative, balanced or aggressive"));
+}
+
+int thread_count(int wanted) {
+  if (wanted <= 0) wanted = static_cast<int>(setting_int("num_threads"));
+  return wanted > 0 ? wanted : usable_processors();
+}
+
+}  // namespace
+
+std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource> weights, const CompileOptions& options) {
+  const Stopwatch total;
+  check_level(options.level);
+  const Backend& backend = find_backend(options.device);
+  const Verdict valid = verify(graph);
+  KPT_CHECK(valid.ok, "engine", valid.reason);
+
+  CompileRecord record;
+  if (options.rewrite) {
+    PassContext context = make_context(options);
+    record.passes = run_passes(graph, context, all_passes(), make_dump(options));
+    record.rewrites = std::move(context.rewrites);
+  }
+  const Stopwatch planning;
+  PlanOptions plan_options;
+  plan_options.select = {options.providers, options.ban, options.allow_fallback && setting_bool("allow_fallback")};
+  plan_options.threads = thread_count(options.threads);
+  plan_options.prologue = options.prologue;
+  Plan plan = make_plan(std::move(graph), backend, plan_options);
+  if (!plan.unsupported.empty()) {
+    std::string list;
+    for (const std::string& line : plan.unsupported) list += "\n  " + line;
+    throw_error(ErrorKind::unsupported, "engine",
+                cat("got ", plan.unsupported.size(), " operators without a kernel of ours",
+                    options.allow_fallback ? "" : " in strict mode", ":", list,
+                    "\n  try allow_fallback=True (they run through ATen) or another level"));
+  }
+  record.plan_seconds = planning.seconds();
+  const Stopwatch prologue;
+  auto model = std::make_shared<CompiledModel>(std::move(plan), std::move(weights), std::move(record));
+  model->executor().instance(model->executor().plan().hints());  // kernels at the sample's sizes: faults show here
+  model->record().prologue_seconds = prologue.seconds();
+  model->record().total_seconds = total.seconds();
+  return model;
+}
+
+}  // namespace kpt

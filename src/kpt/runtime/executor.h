@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <atomic>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "kpt/runtime/instance.h"
+#include "kpt/tensor/tensor.h"
+#include "kpt/tensor/weight_source.h"
+
+namespace kpt {
+
+using OutputAllocator = std::function<Tensor(int index, const TensorDesc&)>;
+
+// Exact counts since the executor was made. Relaxed atomics: they order nothing.
+struct ExecutorCounters {
+  std::atomic<int64_t> calls{0}, shapes_planned{0}, prologue_runs{0}, arena_allocations{0}, frames{0}, input_copies{0};
+};
+
+// Runs a plan. Thread-safe: each concurrent call takes a Frame (arena and pointers) of its own from a free list, so memory
+// is bounded by the largest number of callers at one time. Sizes seen before are found in a cache of kShapeCache sets
+// (least recently used out).
+class Executor {
+ public:
+  // The plan must outlive nothing: it is held here. Runs the prologue once.
+  Executor(Plan plan, std::shared_ptr<WeightSource> weights);
+  ~Executor();
+
+  std::vector<Tensor> run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate);
+  // As run; then clones of the named values.
+  std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep);
+
+  const Plan& plan() const { return plan_; }
+  const ExecutorCounters& counters() const { return counters_; }
+  std::shared_ptr<const Instance> instance(const SymEnv& env);           // from the cache, or made
+  std::shared_ptr<const Instance> prologue() const { return prologue_; }  // null where there is none
+  int64_t derived_bytes() const;  // memory held by results of the prologue
+
+ private:
+  struct Frame;
+  struct Weights;
+  struct Binding;
+  std::unique_ptr<Frame> take_frame();
+  void give_frame(std::unique_ptr<Frame> frame);
+  void match_weights();
+  std::shared_ptr<const Weights> fresh_weights();
+  std::shared_ptr<const Weights> load_weights(const Weights* old);
+  void run_prologue(Weights& weights);
+  Tensor checked_weight(size_t value_index) const;
+  void bind_symbols(const std::vector<Tensor>& inputs, std::vector<int64_t>& symbols) const;
+  [[noreturn]] void bad_input(size_t index, const Tensor& got, const std::string& what) const;
+  std::shared_ptr<const Instance> instance(const std::vector<int64_t>& symbols);
+  std::vector<Tensor> execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate, StepObserver* observer,
+                              const std::function<void(const Instance&, const std::vector<char*>&)>& finish);
+
+  Plan plan_;
+  std::shared_ptr<WeightSource> source_;
+  std::vector<size_t> source_index_;        // graph weight -> index in the source
+  std::vector<bool> feeds_prologue_;
+  std::shared_ptr<const Instance> prologue_;
+  std::vector<std::vector<int>> size_symbol_;  // [input][axis]: index of the symbol this size is, or -1
+
+  mutable std::mutex weights_mutex_;
+  std::shared_ptr<const Weights> weights_;
+
+  std::mutex frames_mutex_;
+  std::vector<std::unique_ptr<Frame>> free_frames_;
+
+  std::mutex shapes_mutex_;
+  std::list<std::pair<std::vector<int64_t>, std::shared_ptr<const Instance>>> shapes_;  // most recent first
+  ExecutorCounters counters_;
+};
+
+}  // namespace kpt

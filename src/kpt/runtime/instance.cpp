@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/runtime/instance.h"
+
+#include <algorithm>
+
+#include "kpt/ir/text.h"
+#include "kpt/runtime/memory.h"
+
+namespace kpt {
+
+namespace {
+
+int64_t round_up(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+std::vector<BoundPlace> bind(const std::vector<ValuePlace>& places, const std::vector<Value*>& values,
+                             const SymEnv& env) {
+  std::vector<BoundPlace> out;
+  for (size_t i = 0; i < places.size(); ++i)
+    out.push_back({places[i].buffer,
+                   places[i].layout.offset.eval(env) * static_cast<int64_t>(size_of(values[i]->type.dtype))});
+  return out;
+}
+
+BoundStep bind_step(const Plan& plan, const PlanStep& step, const SymEnv& env) {
+  const Node& node = *step.node;
+  const Problem problem = make_problem(node, step.inputs, step.outputs, env, plan.options.threads);
+  std::string reasons;
+  for (Candidate& c : plan.backend->candidates(node, problem, plan.options.select)) {
+    if (!c.verdict.ok) {
+      reasons += cat("\n  ", c.kernel->provider, "/", c.kernel->name, ": ", c.verdict.reason);
+      continue;
+    }
+    BoundStep bound;
+    bound.step = &step;
+    bound.launch = c.kernel->make(problem);
+    bound.kernel = std::move(c.kernel);
+    bound.inputs = bind(step.inputs, node.inputs, env);
+    bound.outputs = bind(step.outputs, node.outputs, env);
+    return bound;
+  }
+  throw_error(ErrorKind::unsupported, "runtime",
+              cat("no kernel for ", print(node), "\n  as ", problem.str(),
+                  node.loc.stack.empty() ? "" : cat("\n  at ", node.loc.stack), reasons,
+                  "\n  try allow_fallback=True, or load the torch bridge"));
+}
+
+}  // namespace
+
+std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env) {
+  auto out = std::make_shared<Instance>();
+  out->env = env;
+  std::vector<int64_t> slot_bytes(plan.slots.size(), 0);
+  for (const BufferInfo& b : plan.buffers)
+    if (b.kind == BufferKind::arena) {
+      auto& slot = slot_bytes[static_cast<size_t>(b.slot)];
+      slot = std::max(slot, b.bytes.eval(env));
+    }
+  std::vector<int64_t> slot_offset;
+  for (int64_t bytes : slot_bytes) {
+    slot_offset.push_back(out->arena_bytes);
+    out->arena_bytes += round_up(bytes);
+  }
+  for (const BufferInfo& b : plan.buffers)
+    out->arena_offset.push_back(b.kind == BufferKind::arena ? slot_offset[static_cast<size_t>(b.slot)] : -1);
+  for (const PlanStep& step : steps) {
+    out->steps.push_back(bind_step(plan, step, env));
+    out->workspace_bytes =
+        std::max(out->workspace_bytes, static_cast<int64_t>(out->steps.back().launch->workspace_bytes()));
+  }
+  if (&steps == &plan.steps)
+    for (const Value* v : plan.graph.outputs()) {
+      Dims sizes;
+      for (const Sym& s : v->type.sizes) sizes.push_back(s.eval(env));
+      out->outputs.push_back(TensorDesc::contiguous(v->type.dtype, sizes));
+    }
+  return out;
+}
+
+namespace {
+
+// [runtime] kernel linear_cpu (kpt) failed at %h = aten.linear(...): what. Keeps the kind of a kpt::Error.
+[[noreturn]] void rethrow(const BoundStep& step, ErrorKind kind, const char* what) {
+  const Node& node = *step.step->node;
+  throw_error(kind, "runtime",
+              cat("kernel ", step.kernel->name, " (", step.kernel->provider, ") failed at ", print(node), ": ", what,
+                  node.loc.stack.empty() ? "" : cat("; source: ", node.loc.stack)));
+}
+
+}  // namespace
+
+void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, StepObserver* observer) {
+  std::vector<const void*> inputs;
+  std::vector<void*> outputs;
+  for (const BoundStep& step : instance.steps) {
+    inputs.clear();
+    outputs.clear();
+    for (const BoundPlace& p : step.inputs) inputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
+    for (const BoundPlace& p : step.outputs) outputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
+    try {
+      step.launch->run({inputs.data(), outputs.data(), workspace});
+    } catch (const Error& e) {
+      rethrow(step, e.kind(), e.what());
+    } catch (const std::exception& e) {
+      rethrow(step, ErrorKind::internal, e.what());
+    }
+    if (observer) observer->after(step, buffers);
+  }
+}
+
+}  // namespace kpt

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kpt/runtime/plan.h"
+
+namespace kpt {
+
+// Where a step finds an operand at run time: a buffer's pointer plus a byte offset.
+struct BoundPlace {
+  int buffer;
+  int64_t offset;
+};
+
+struct BoundStep {
+  const PlanStep* step = nullptr;
+  std::shared_ptr<const Kernel> kernel;
+  std::unique_ptr<Launch> launch;
+  std::vector<BoundPlace> inputs, outputs;
+};
+
+// A plan at concrete sizes: kernels chosen and made ready, offsets known. Immutable; shared between frames. Making one is
+// arithmetic and a few small allocations: no compile.
+struct Instance {
+  SymEnv env;
+  std::vector<BoundStep> steps;
+  std::vector<int64_t> arena_offset;   // for each buffer, -1 where it is not in the arena
+  int64_t arena_bytes = 0;             // slots only
+  int64_t workspace_bytes = 0;         // the largest any step asks for; lies behind the slots
+  std::vector<TensorDesc> outputs;     // of the model (not of the prologue)
+};
+
+// Asks the backend anew at these sizes and takes the first kernel that says yes.
+// Throws Error{unsupported} with every kernel's reason where none does.
+std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env);
+
+// Runs the steps in order. `buffers[i]` is the start of buffer i; workspace has instance.workspace_bytes bytes.
+// `after` (may be null) is called behind each step: the probe of values. A kernel's exception becomes an Error that names
+// the node's text, the shapes, the kernel and the user's Python stack.
+class StepObserver {
+ public:
+  virtual ~StepObserver() = default;
+  virtual void after(const BoundStep& step, const std::vector<char*>& buffers) = 0;
+};
+void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, StepObserver* observer);
+
+}  // namespace kpt

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/runtime/memory.h"
+
+#include <algorithm>
+
+namespace kpt {
+
+std::vector<Sym> assign_slots(std::vector<BufferInfo>& buffers, const SymEnv& hints) {
+  std::vector<std::pair<int64_t, size_t>> order;  // (bytes at the hints, buffer), largest first, then oldest
+  for (size_t i = 0; i < buffers.size(); ++i)
+    if (buffers[i].kind == BufferKind::arena) order.emplace_back(-buffers[i].bytes.eval(hints), i);
+  std::sort(order.begin(), order.end());
+
+  std::vector<std::vector<size_t>> members;
+  std::vector<Sym> sizes;
+  for (const auto& [bytes, i] : order) {
+    BufferInfo& b = buffers[i];
+    auto meets = [&](size_t other) { return buffers[other].first <= b.last && b.first <= buffers[other].last; };
+    size_t slot = 0;
+    while (slot < members.size() && std::any_of(members[slot].begin(), members[slot].end(), meets)) ++slot;
+    if (slot == members.size()) {
+      members.emplace_back();
+      sizes.push_back(b.bytes);
+    }
+    members[slot].push_back(i);
+    sizes[slot] = max(sizes[slot], b.bytes);
+    b.slot = static_cast<int>(slot);
+  }
+  return sizes;
+}
+
+}  // namespace kpt
