@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KernelPyTorch: one call makes a PyTorch model faster and proves that it is still right.
+
+>>> import kernel_pytorch as kpt
+>>> fast = kpt.auto_optimize(model, sample_inputs)
+>>> print(fast.report)
+
+Importing this package is light: torch and the native library are loaded by the first name that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from .errors import (
+    CaptureError,
+    FallbackError,
+    InputError,
+    KernelPyTorchError,
+    OptimizationError,
+    StaleWeightsError,
+    UnsupportedError,
+    ValidationError,
+)
+
+if TYPE_CHECKING:
+    from .config import KernelPyTorchConfig
+    from .module import OptimizedModule
+    from .optimize import auto_optimize
+    from .report import Report
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it.
+_LAZY = {
+    "auto_optimize": "optimize",
+    "OptimizedModule": "module",
+    "Report": "report",
+    "KernelPyTorchConfig": "config",
+}
+
+__all__ = [
+    "CaptureError",
+    "FallbackError",
+    "InputError",
+    "KernelPyTorchConfig",
+    "KernelPyTorchError",
+    "OptimizationError",
+    "OptimizedModule",
+    "Report",
+    "StaleWeightsError",
+    "UnsupportedError",
+    "ValidationError",
+    "__version__",
+    "auto_optimize",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_LAZY))
