@@ -109,3 +109,15 @@ function(kpt_room NAME)
     target_link_libraries(kpt_${NAME}_bench PRIVATE kpt_flags ${linked} benchmark::benchmark benchmark::benchmark_main)
   endif()
 endfunction()
+
+# kpt_app(FOLDER LAYER n DEPS room...): the same declaration for what stands on the rooms and is no room (apps/, the
+# bridge). Only checks that the rooms exist; tools/check_layers.py reads the line.
+function(kpt_app NAME)
+  cmake_parse_arguments(A "" "LAYER" "DEPS" ${ARGN})
+  get_property(rooms GLOBAL PROPERTY KPT_ROOMS)
+  foreach(dep ${A_DEPS})
+    if(NOT dep IN_LIST rooms)
+      message(FATAL_ERROR "[cmake] got kpt_app(${NAME} DEPS ${dep}), want a room of src/kpt: ${rooms}")
+    endif()
+  endforeach()
+endfunction()

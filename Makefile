@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make run` and `make test` are all a newcomer needs; both install what is missing first. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BUILD ?= build
+FUZZ_SECONDS ?= 300
+BASE ?=
+JOBS ?= $(shell nproc)
+PY := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: help setup build run test lint format asan tsan fuzz headers bundle docs bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+
+setup:  ## system packages (apt), .venv with pinned packages
+	@PYTHON=$${PYTHON:-$$(tools/find_python.sh)} tools/setup_system.sh build
+	@tools/setup_python.sh requirements-dev.txt
+
+build: setup  ## libkpt.so, libkpt_torch.so, the kpt command and all tests
+	@[[ -f $(BUILD)/build.ninja ]] || cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release -DKPT_TORCH=ON -DKPT_PYTHON=$(CURDIR)/$(PY)
+	@cmake --build $(BUILD) -j $(JOBS)
+
+run: build  ## optimise MiniLM on examples/sentences.txt and show what was done
+	@$(PY) -m kernel_pytorch.demo
+
+test: build  ## everything that needs no accelerator
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+	@$(PY) -m pytest -q python/tests tools/tests
+	@$(PY) tools/check_layers.py
+	@$(PY) tools/check_docs.py --build $(BUILD)
+	@$(PY) tools/check_size.py
+
+lint: build  ## clang-format, ruff, clang-tidy (BASE=main: only files that differ from that commit)
+	@tools/setup_system.sh lint
+	@tools/setup_python.sh requirements-lint.txt
+	@tools/lint.sh "$(BUILD)" "$(JOBS)" "$(BASE)"
+
+format: setup  ## lays out all C++ and Python files
+	@tools/setup_python.sh requirements-lint.txt
+	@git ls-files '*.h' '*.cpp' | xargs .venv/bin/clang-format -i
+	@.venv/bin/ruff format -q python tools benchmarks
+	@.venv/bin/ruff check -q --fix python tools benchmarks
+
+asan: setup  ## C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@cmake -S . -B build-asan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKPT_SANITIZE=address,undefined
+	@cmake --build build-asan -j $(JOBS)
+	@ctest --test-dir build-asan --output-on-failure -j $(JOBS)
+
+tsan: setup  ## C++ tests under ThreadSanitizer
+	@cmake -S . -B build-tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKPT_SANITIZE=thread
+	@cmake --build build-tsan -j $(JOBS)
+	@TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build-tsan --output-on-failure -j $(JOBS)
+
+fuzz: setup  ## every libFuzzer target for FUZZ_SECONDS (300)
+	@tools/setup_system.sh fuzz
+	@CXX=clang++ cmake -S . -B build-fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKPT_FUZZ=ON -DKPT_TESTS=OFF
+	@cmake --build build-fuzz -j $(JOBS) --target kpt_fuzzers
+	@tools/run_fuzzers.sh build-fuzz $(FUZZ_SECONDS)
+
+headers: setup  ## every header of the core compiles alone
+	@git ls-files 'src/kpt/*.h' | xargs -P $(JOBS) -I{} g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-pragma-once-outside-header -x c++ -Isrc {}
+	@echo "headers: $$(git ls-files 'src/kpt/*.h' | wc -l) compile alone"
+
+bundle: build  ## dist/kernel_pytorch-VERSION/, a relocatable folder
+	@tools/bundle.sh $(BUILD) $(PY)
+
+docs: build  ## pages that are generated from tables
+	@$(BUILD)/bin/kpt env --markdown > docs/settings.md
+
+bench: setup  ## C++ microbenchmarks (build-bench/**/kpt_<room>_bench)
+	@PYTHON=$(PY) tools/setup_system.sh bench
+	@cmake -S . -B build-bench -G Ninja -DCMAKE_BUILD_TYPE=Release -DKPT_BENCH=ON -DKPT_TESTS=OFF
+	@cmake --build build-bench -j $(JOBS)
+
+clean:  ## build folders and dist (not .venv)
+	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-bench dist

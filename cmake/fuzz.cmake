@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# One libFuzzer program for each x_fuzz.cpp that a room named (KPT_FUZZERS), seeds in the folder x_seeds beside it.
+# BUILD/fuzzers.txt lists "program seeds" for tools/run_fuzzers.sh.
+get_property(fuzzers GLOBAL PROPERTY KPT_FUZZERS)
+get_property(rooms GLOBAL PROPERTY KPT_ROOMS)
+set(objects "")
+foreach(room ${rooms})
+  get_property(o GLOBAL PROPERTY KPT_OBJECTS_${room})
+  list(APPEND objects ${o})
+endforeach()
+add_custom_target(kpt_fuzzers)
+set(list "")
+foreach(file ${fuzzers})
+  get_filename_component(name ${file} NAME_WE)
+  add_executable(${name} ${file})
+  target_link_libraries(${name} PRIVATE kpt_flags ${objects})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  add_dependencies(kpt_fuzzers ${name})
+  string(REGEX REPLACE "_fuzz\\.cpp$" "_seeds" seeds ${file})
+  string(APPEND list "${name} ${seeds}\n")
+endforeach()
+file(WRITE ${CMAKE_BINARY_DIR}/fuzzers.txt "${list}")

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# tools/setup_python.sh REQUIREMENTS...: makes .venv and installs the pinned packages. Does nothing where the stamp says
+# that the same files were installed before. An existing .venv is kept and brought to the pins.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-$(tools/find_python.sh)}
+stamp=.venv/.requirements-$(echo "$*" | tr -c 'a-z\n' '_')
+wanted=$(cat requirements.lock "$@" tools/setup_python.sh | sha256sum | cut -d' ' -f1)
+[[ -f $stamp && $(cat "$stamp") == "$wanted" ]] && exit 0
+
+[[ -x .venv/bin/python ]] || "$python" -m venv .venv
+[[ -x .venv/bin/uv ]] || .venv/bin/python -m pip install -q uv==0.13.8
+# Two runs of `uv` so that a slow download shows which file it belongs to.
+for file in "$@"; do .venv/bin/uv pip install --python .venv/bin/python -c requirements.lock -r "$file"; done
+
+# The package is used from the source tree, so an edit is seen without installing again.
+site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+echo "$PWD/python" >"$site/kernel_pytorch_source.pth"
+printf '#!/bin/sh\nexec "%s" -m kernel_pytorch "$@"\n' "$PWD/.venv/bin/python" >.venv/bin/kernelpytorch
+chmod +x .venv/bin/kernelpytorch
+echo "$wanted" >"$stamp"
