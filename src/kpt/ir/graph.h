@@ -22,9 +22,8 @@ namespace kpt {
 //   sym s in [1, 512] hint 128
 //   input %ids : i64[b, s]
 //   weight %w "encoder.weight" : f32[384, 384]
-//   %h = aten.linear(%x, %w, none) : f32[b, s, 384]  @ "encoder.layer.0" "modeling.py:95 forward < modeling.py:40 forward"
-//   %y, %i = aten.max.dim(%h, dim=-1, keepdim=false) : f32[b, s], i64[b, s]
-//   return %y
+//   %h = aten.linear(%x, %w, none) : f32[b, s, 384]  @ "encoder.layer.0" "modeling.py:95 forward < modeling.py:40
+//   forward" %y, %i = aten.max.dim(%h, dim=-1, keepdim=false) : f32[b, s], i64[b, s] return %y
 //
 // Operator names: `aten.<op>` for the default overload, `aten.<op>.<overload>` otherwise, `kpt.<op>` for our own.
 // Tensor-typed schema arguments are positional, in schema order (`none` where absent, [..] for lists, a number where
@@ -45,7 +44,7 @@ struct Value {
   std::string name;  // without '%', unique in the graph: [A-Za-z_][A-Za-z0-9_.]* or digits
   TensorType type;
   Kind kind = Kind::node;
-  std::string fqn;         // weights: the name in the module, "encoder.layer.0.attention.self.query.weight"
+  std::string fqn;           // weights: the name in the module, "encoder.layer.0.attention.self.query.weight"
   Node* producer = nullptr;  // kind node only
   std::vector<Node*> users;  // a node stands here once for each use; graph outputs are not users
 };
@@ -99,8 +98,8 @@ struct NodeSpec {
 };
 
 // Owns nodes and values; all else refers to them by raw pointer, valid until the node is erased. Not thread-safe.
-// Noncopyable: clone() makes a deep copy. A name asked for is taken as it is where it is free, else as NAME_1, NAME_2, ..;
-// an empty one becomes the next free number. A malformed name throws Error{bad_input}.
+// Noncopyable: clone() makes a deep copy. A name asked for is taken as it is where it is free, else as NAME_1, NAME_2,
+// ..; an empty one becomes the next free number. A malformed name throws Error{bad_input}.
 class KPT_API Graph {
  public:
   using NodeList = std::list<std::unique_ptr<Node>>;
@@ -132,7 +131,8 @@ class KPT_API Graph {
   void replace_uses(Value* from, Value* to);
   // Uses of `from` by `user` alone.
   void replace_uses_in(Node* user, Value* from, Value* to);
-  // Makes `to` carry the name of `from` (from gets a fresh one): a rewritten value keeps the name users and reports know.
+  // Makes `to` carry the name of `from` (from gets a fresh one): a rewritten value keeps the name users and reports
+  // know.
   void take_name(Value* to, Value* from);
   // Throws Error{bad_input} where another value has the name, or it is malformed.
   void rename(Value* value, std::string_view name);

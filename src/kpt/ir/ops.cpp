@@ -26,8 +26,8 @@ constexpr OpInfo kUnsorted[] = {
     binary("aten.sub.Tensor", "sub"),
     binary("aten.mul.Tensor", "mul"),
     binary("aten.div.Tensor", "div"),
-    binary("aten.div.Tensor_mode", "div_mode"),
-    binary("aten.pow.Tensor_Scalar", "pow"),
+    binary("aten.div.Tensor_mode", "div"),
+    unary("aten.pow.Tensor_Scalar", "pow"),
     binary("aten.pow.Tensor_Tensor", "pow"),
     binary("aten.maximum", "maximum"),
     binary("aten.minimum", "minimum"),
@@ -57,7 +57,7 @@ constexpr OpInfo kUnsorted[] = {
     unary("aten.trunc", "trunc"),
     unary("aten.relu", "relu"),
     unary("aten.relu6", "relu6"),
-    unary("aten.gelu", "gelu"),
+    unary("aten.gelu", "gelu_erf"),
     unary("aten.silu", "silu"),
     unary("aten.mish", "mish"),
     unary("aten.elu", "elu"),
@@ -87,8 +87,8 @@ constexpr OpInfo kUnsorted[] = {
     OpInfo{"aten.where.self", OpKind::pointwise, "where", 3},
     binary("aten.masked_fill.Scalar", "masked_fill"),
     unary("aten._to_copy", "to"),
-    unary("kpt.pointwise", ""),
-    binary("kpt.swiglu", "swiglu"),
+    OpInfo{"kpt.pointwise", OpKind::pointwise, "", 0},
+    binary("kpt.swiglu", ""),
 
     row("aten.softmax.int"),
     row("aten.log_softmax.int"),
@@ -156,6 +156,22 @@ const OpInfo* op_info(std::string_view op) {
   const auto it =
       std::lower_bound(kOps.begin(), kOps.end(), op, [](const OpInfo& a, std::string_view b) { return a.op < b; });
   return it != kOps.end() && it->op == op ? &*it : nullptr;
+}
+
+std::string scalar_of(std::string_view op, const Kwargs& kwargs) {
+  const OpInfo* info = op_info(op);
+  if (!info || info->scalar.empty()) return {};
+  if (op == "aten.gelu") return get_string(kwargs, "approximate", "none") == "tanh" ? "gelu_tanh" : "gelu_erf";
+  if (op == "aten.div.Tensor_mode") {
+    const std::string mode = get_string(kwargs, "rounding_mode", "");
+    return mode.empty() ? "div" : "div_" + mode;
+  }
+  if (op == "aten._to_copy") {
+    const Attr* dtype = find(kwargs, "dtype");
+    KPT_CHECK(dtype && dtype->is<DType>(), "ir.ops", "got aten._to_copy without a dtype");
+    return cat("to_", dtype->as<DType>());
+  }
+  return std::string(info->scalar);
 }
 
 }  // namespace kpt

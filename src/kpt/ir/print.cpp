@@ -73,8 +73,10 @@ void put_attr(std::string& out, const Attr& a, const std::vector<Value*>& inputs
   if (a.is<None>()) {
     out += "none";
   } else if (a.is<In>()) {
+    const size_t i = static_cast<size_t>(a.as<In>().index);
     out += '%';
-    out += inputs[static_cast<size_t>(a.as<In>().index)]->name;
+    out +=
+        i < inputs.size() && inputs[i] ? inputs[i]->name : "?";  // a broken node must still print for verify's message
   } else if (a.is<bool>()) {
     out += a.as<bool>() ? "true" : "false";
   } else if (a.is<Sym>()) {

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/ir/rules.h"
+
+namespace kpt {
+
+namespace {
+
+void reshape(RuleChecker& c) {
+  const Sym have = numel(c.sizes(0));
+  const Sym want = numel(c.out().sizes);
+  if (c.differ(have, want)) c.fail("got ", have, " elements for an output of ", want);
+  if (find(c.node.kwargs, "shape")) c.shape(get_syms(c.node.kwargs, "shape"), c.out().sizes, "shape");
+}
+
+void permute(RuleChecker& c) {
+  const auto& x = c.sizes(0);
+  const auto dims = get_ints(c.node.kwargs, "dims");
+  if (dims.size() != x.size()) return c.fail("got ", dims.size(), " dims for rank ", x.size());
+  std::vector<bool> seen(x.size());
+  std::vector<Sym> want;
+  for (int64_t d : dims) {
+    const size_t at = static_cast<size_t>(c.axis(d, static_cast<int>(x.size())));
+    if (!c.ok()) return;
+    if (seen[at]) return c.fail("got axis ", d, " twice in dims");
+    seen[at] = true;
+    want.push_back(x[at]);
+  }
+  c.out_shape(want);
+}
+
+void expand(RuleChecker& c) {
+  const auto& x = c.sizes(0);
+  const auto& out = c.out().sizes;
+  if (out.size() < x.size()) return c.fail("got rank ", x.size(), " for an output of rank ", out.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const Sym& want = out[out.size() - x.size() + i];
+    if (c.differ(x[i], want) && c.differ(x[i], Sym(1))) c.fail("got size ", x[i], " on axis ", i, ", want 1 or ", want);
+  }
+  if (find(c.node.kwargs, "size")) c.shape(get_syms(c.node.kwargs, "size"), out, "size");
+}
+
+void slice(RuleChecker& c) {
+  std::vector<Sym> want = c.sizes(0);
+  const size_t d = static_cast<size_t>(c.axis(get_int(c.node.kwargs, "dim", 0), static_cast<int>(want.size())));
+  if (!c.ok()) return;
+  const Sym start = get_sym(c.node.kwargs, "start", 0);
+  const Sym end = get_sym(c.node.kwargs, "end", want[d]);
+  const int64_t step = get_int(c.node.kwargs, "step", 1);
+  if (step < 1) return c.fail("got step ", step, ", want 1 or more");
+  if (c.surely_less(start, 0) || c.surely_less(end, start) || c.surely_less(want[d], end))
+    return c.fail("got ", start, " to ", end, ", want 0 <= start <= end <= ", want[d]);
+  want[d] = floordiv(end - start + (Sym(step) - 1), step);
+  c.out_shape(want);
+}
+
+void select(RuleChecker& c) {
+  std::vector<Sym> want = c.sizes(0);
+  const int d = c.axis(get_int(c.node.kwargs, "dim", 0), static_cast<int>(want.size()));
+  if (!c.ok()) return;
+  const Sym index = get_sym(c.node.kwargs, "index", 0);
+  const Sym size = want[static_cast<size_t>(d)];
+  if (c.surely_less(index, 0) || c.surely_less(size - 1, index))
+    return c.fail("got index ", index, ", want one in [0, ", size, ")");
+  want.erase(want.begin() + d);
+  c.out_shape(want);
+}
+
+void cat_rule(RuleChecker& c) {
+  if (c.node.inputs.empty()) return c.fail("got no tensors");
+  std::vector<Sym> want = c.node.inputs.front()->type.sizes;
+  const int d = c.axis(get_int(c.node.kwargs, "dim", 0), static_cast<int>(want.size()));
+  if (!c.ok()) return;
+  Sym total = 0;
+  for (const Value* v : c.node.inputs) {
+    const auto& s = v->type.sizes;
+    if (s.size() != want.size()) {
+      // PyTorch drops an empty f32[0] among others; where one stands, nothing is proven.
+      if (s.size() == 1 || want.size() == 1) return;
+      return c.fail("got ranks ", want.size(), " and ", s.size());
+    }
+    for (int i = 0; i < static_cast<int>(want.size()); ++i) {
+      const size_t k = static_cast<size_t>(i);
+      if (i == d)
+        total = total + s[k];
+      else
+        c.equal(s[k], want[k], cat("axis ", i, " of %", v->name));
+    }
+  }
+  want[static_cast<size_t>(d)] = total;
+  c.out_shape(want);
+}
+
+void constant(RuleChecker& c) {
+  const Attr* value = find(c.node.kwargs, "value");
+  if (!value || !value->is<AttrList>()) return c.fail("got no value, want value=[..]");
+  const Sym count = static_cast<int64_t>(value->as<AttrList>().size());
+  if (numel(c.out().sizes) != count) c.fail("got ", count, " numbers for ", c.out());
+  for (const Attr& item : value->as<AttrList>()) {
+    const bool number = item.is<double>() || item.is<bool>() || (item.is<Sym>() && item.as<Sym>().is_const());
+    if (!number) return c.fail("got something else than numbers in value");
+  }
+  const Attr* dtype = find(c.node.kwargs, "dtype");
+  if (dtype && dtype->is<DType>()) c.dtype(c.out().dtype, dtype->as<DType>(), "output");
+}
+
+void full(RuleChecker& c) {
+  if (find(c.node.kwargs, "size")) c.out_shape(get_syms(c.node.kwargs, "size"));
+}
+
+void repeat(RuleChecker& c) {
+  const auto repeats = get_syms(c.node.kwargs, "repeats");
+  const auto& x = c.sizes(0);
+  if (repeats.size() < x.size()) return c.fail("got ", repeats.size(), " repeats for rank ", x.size());
+  std::vector<Sym> want = repeats;
+  const size_t lead = repeats.size() - x.size();
+  for (size_t i = 0; i < x.size(); ++i) want[lead + i] = want[lead + i] * x[i];
+  c.out_shape(want);
+}
+
+}  // namespace
+
+void add_view_rules(RuleTable& table) {
+  table["aten.reshape"] = reshape;
+  table["aten.permute"] = permute;
+  table["aten.expand"] = expand;
+  table["aten.slice.Tensor"] = slice;
+  table["aten.select.int"] = select;
+  table["aten.cat"] = cat_rule;
+  table["aten.repeat"] = repeat;
+  table["aten.full"] = full;
+  table["kpt.constant"] = constant;
+}
+
+}  // namespace kpt
