@@ -55,9 +55,13 @@ Value* Node::operand(int i) const {
 }
 
 NodeSpec& NodeSpec::tensor(Value* v) {
-  if (!v) return arg(None{});
+  if (!v) {
+    args.emplace_back(None{});
+    return *this;
+  }
   inputs.push_back(v);
-  return arg(In{static_cast<int>(inputs.size()) - 1});
+  args.emplace_back(In{static_cast<int>(inputs.size()) - 1});
+  return *this;
 }
 
 NodeSpec& NodeSpec::tensors(const std::vector<Value*>& values) {
@@ -66,7 +70,8 @@ NodeSpec& NodeSpec::tensors(const std::vector<Value*>& values) {
     list.emplace_back(In{static_cast<int>(inputs.size())});
     inputs.push_back(v);
   }
-  return arg(std::move(list));
+  args.emplace_back(std::move(list));
+  return *this;
 }
 
 Graph::Graph() = default;

@@ -55,7 +55,7 @@ struct SourceLoc {
   std::string stack;
 };
 
-struct Node {
+struct KPT_API Node {
   std::string op;
   std::vector<Value*> inputs;  // each distinct occurrence of a tensor in args, in order; In{i} refers to inputs[i]
   AttrList args;
@@ -70,14 +70,14 @@ struct Node {
 };
 
 // What a new node is made of. A tensor in `args` is written as Arg(value).
-struct NodeSpec {
-  std::string op;
-  std::vector<Value*> inputs;
-  AttrList args;
-  Kwargs kwargs;
-  std::vector<TensorType> types;
-  std::vector<std::string> names;  // wanted names of the outputs; made unique; empty = numbered
-  SourceLoc loc;
+struct KPT_API NodeSpec {
+  std::string op = {};  // with a default each, so that NodeSpec{.op = ".."} compiles without warnings
+  std::vector<Value*> inputs = {};
+  AttrList args = {};
+  Kwargs kwargs = {};
+  std::vector<TensorType> types = {};
+  std::vector<std::string> names = {};  // wanted names of the outputs; made unique; empty = numbered
+  SourceLoc loc = {};
 
   // Appends a positional tensor argument (null: none).
   NodeSpec& tensor(Value* v);

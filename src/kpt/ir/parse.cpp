@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -131,12 +132,14 @@ class Parser {
   void node() {
     const int line = lex_.line();
     NodeSpec spec;
-    do spec.names.push_back(new_name());
-    while (lex_.take(','));
-    for (size_t i = 0; i < spec.names.size(); ++i)
-      for (size_t k = 0; k < i && spec.names.size() <= kMaxOutputs; ++k)
-        if (spec.names[i] == spec.names[k]) lex_.fail(cat("got %", spec.names[i], " twice"));
-    if (spec.names.size() > kMaxOutputs) lex_.fail(cat("got more than ", kMaxOutputs, " outputs of one node"));
+    do {
+      lex_.peek();
+      const size_t at = lex_.position();
+      spec.names.push_back(new_name());
+      if (spec.names.size() > kMaxOutputs) lex_.fail(cat("got more than ", kMaxOutputs, " outputs of one node"));
+      if (std::find(spec.names.begin(), spec.names.end() - 1, spec.names.back()) != spec.names.end() - 1)
+        lex_.fail_at(at, cat("got %", spec.names.back(), " twice"));
+    } while (lex_.take(','));
     lex_.expect('=');
     spec.op = op_name();
     arguments(spec);
@@ -165,13 +168,15 @@ class Parser {
     lex_.expect('(');
     if (lex_.take(')')) return;
     do {
+      lex_.peek();
+      const size_t at = lex_.position();
       const std::string_view name = keyword();
       if (name.empty()) {
         if (!spec.kwargs.empty()) lex_.want("only named arguments after the first of them");
         spec.args.push_back(attr(&spec.inputs, 0));
         continue;
       }
-      if (find(spec.kwargs, name)) lex_.fail(cat("got argument ", name, " twice"));
+      if (find(spec.kwargs, name)) lex_.fail_at(at, cat("got argument ", name, " twice"));
       spec.kwargs.emplace_back(std::string(name), attr(nullptr, 0));
     } while (lex_.take(','));
     lex_.expect(')');
