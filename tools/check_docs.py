@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proves that what the documentation names exists, and runs the snippets marked for it.
+
+    python tools/check_docs.py [--root FOLDER] [--build FOLDER] [--no-run]
+
+Looked at, in every Markdown file that git knows or would know:
+  `make x`                      x is a target of the Makefile
+  `a/b.cpp`, `b.cpp`, [t](a/b)  the path exists: from the root, beside the page, or under src/ or python/; * is a glob
+  `KPT_X`                       a setting, a CMake option or a macro of the source
+  `kpt verb --flag`             the verb's --help lists the flag; likewise kernelpytorch, python -m kernel_pytorch, tools/x.py
+  `name()`, `a_name`, `AName`   the word occurs in the source (for a.b and a::b each part)
+  ```python run, ```bash run    the block runs from the root and ends with 0
+A span with <angle brackets>, NAME or an ellipsis is a placeholder and is not looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+FENCE = re.compile(r"^(```+)([^\n`]*)\n(.*?)^\1\s*$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+ENV = re.compile(r"\bKPT_[A-Z][A-Z0-9_]*\b")
+PATH = re.compile(r"^[\w.*@+-]*(/[\w.*@+-]+)*/?$")
+SUFFIX = re.compile(r"\.(h|cpp|cu|cuh|py|md|sh|kpt|toml|cmake|txt|yml|lock|json|so)$")
+SYMBOL = re.compile(r"^[A-Za-z_]\w*((\.|::)[A-Za-z_]\w*)*(\(.*\))?$")
+MADE = re.compile(r"^(build[\w-]*|dist|\.venv)(/|$)")  # folders that the build makes
+SOURCE = {".h", ".cpp", ".py", ".cmake", ".toml", ".sh", ".kpt", ".in", ""}
+
+
+class Tree:
+    """What exists: files, words, make targets, names in capitals."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @cached_property
+    def files(self) -> list[str]:
+        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+        listing = subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True).stdout
+        return sorted(name for name in set(listing.splitlines()) if (self.root / name).is_file())
+
+    @cached_property
+    def pages(self) -> list[str]:
+        return [name for name in self.files if name.endswith(".md")]
+
+    @cached_property
+    def text(self) -> str:
+        keep = [n for n in self.files if Path(n).suffix in SOURCE or Path(n).name == "CMakeLists.txt"]
+        return "\n".join((self.root / name).read_text(errors="replace") for name in keep)
+
+    @cached_property
+    def words(self) -> set[str]:
+        tests = {f"kpt_{name}_{kind}" for name in self.folders for kind in ("test", "bench")}  # cmake/room.cmake
+        return set(re.findall(r"[A-Za-z_]\w*", self.text)) | tests
+
+    @cached_property
+    def folders(self) -> set[str]:
+        return {part for name in self.files for part in Path(name).parts[:-1]}
+
+    @cached_property
+    def stems(self) -> set[str]:
+        return {part for name in self.files for part in (Path(name).name, Path(name).stem)}
+
+    @cached_property
+    def targets(self) -> set[str]:
+        return set(re.findall(r"^([a-z][\w-]*):", (self.root / "Makefile").read_text(), re.MULTILINE))
+
+    @cached_property
+    def capitals(self) -> set[str]:
+        return set(ENV.findall(self.text))
+
+    def has_path(self, text: str, page: Path) -> bool:
+        text = text.rstrip("/")
+        for base in (self.root, page.parent, *(self.root / name for name in ("src", "src/kpt", "python"))):
+            if "*" in text and any(base.glob(text)):
+                return True
+            if (base / text).exists():
+                return True
+        return "/" not in text and text in self.stems
+
+
+class Commands:
+    """Flags of our own programs, read from their --help."""
+
+    def __init__(self, root: Path, build: Path):
+        self.root, self.build = root, build
+
+    def argv(self, words: list[str]) -> list[str] | None:
+        """The start of the real command line (program and verbs), or None for a program that is not ours."""
+        if words[0].startswith(".venv/bin/"):
+            words = [words[0].removeprefix(".venv/bin/"), *words[1:]]
+        if words[:3] == ["python", "-m", "kernel_pytorch"]:
+            start, rest = [sys.executable, "-m", "kernel_pytorch"], words[3:]
+        elif words[0] == "kernelpytorch":
+            start, rest = [sys.executable, "-m", "kernel_pytorch"], words[1:]
+        elif words[0] in ("kpt", "build/bin/kpt"):
+            start, rest = [str(self.build / "bin/kpt")], words[1:]
+        elif words[0] == "python" and len(words) > 1 and words[1].startswith(("tools/", "benchmarks/")):
+            return [sys.executable, words[1]]
+        else:
+            return None
+        verbs = 2 if rest[:1] == ["new"] else 1
+        return start + [w for w in rest[:verbs] if re.fullmatch(r"[a-z]+", w)]
+
+    @lru_cache(maxsize=None)  # noqa: B019 (one object for the whole run)
+    def help(self, argv: tuple[str, ...]) -> str:
+        env = {**os.environ, "PYTHONPATH": str(self.root / "python")}
+        if argv[0] == str(self.build / "bin/kpt") and not Path(argv[0]).exists():
+            return f"[check_docs] got no {argv[0]}, want the built command, try make build"
+        done = subprocess.run([*argv, "--help"], cwd=self.root, env=env, capture_output=True, text=True, timeout=120)
+        return done.stdout if done.returncode == 0 else f"[check_docs] {shlex.join(argv)} --help failed: {done.stderr}"
+
+    def faults(self, line: str) -> list[str]:
+        try:
+            words = [w for w in shlex.split(line, comments=True)]
+        except ValueError:
+            return []
+        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            words = words[1:]
+        argv = self.argv(words) if words else None
+        if argv is None or len(words) == 1:
+            return []
+        text = self.help(tuple(argv))
+        if text.startswith("[check_docs]"):
+            return [text]
+        flags = [w.split("=")[0] for w in words if re.match(r"--?[a-z]", w)]
+        return [
+            f"got flag {flag}, want one that `{shlex.join(argv[-2:])} --help` lists"
+            for flag in flags
+            if not re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", text)
+        ]
+
+
+def check_span(tree: Tree, commands: Commands, page: Path, span: str) -> list[str]:
+    span = span.strip()
+    if "..." in span or "…" in span or re.search(r"<[^>]+>|NAME|^\.[a-z]+$", span):
+        return []
+    if span.startswith("make "):
+        targets = [w for w in span.split()[1:] if "=" not in w]
+        return [f"got `make {t}`, want a target of the Makefile" for t in targets if t not in tree.targets]
+    if " " in span and "(" not in span.split()[0]:
+        return commands.faults(span)
+    if span.startswith(("~", "/", "-", "http", "aten.")) or MADE.match(span):
+        return []
+    if PATH.match(span) and ("/" in span or SUFFIX.search(span)):
+        return [] if tree.has_path(span, page) else [f"got path `{span}`, which does not exist"]
+    return check_symbol(tree, span)
+
+
+def check_symbol(tree: Tree, span: str) -> list[str]:
+    """Only spans that look like code are names: a call, an underscore, CamelCase or a dotted name."""
+    if not SYMBOL.match(span):
+        return []
+    name = span.split("(")[0]
+    parts = re.split(r"\.|::", name)
+    codelike = len(parts) > 1 or "(" in span or "_" in name or re.search(r"[a-z][A-Z]", name)
+    known = tree.words | tree.folders | tree.stems
+    return [f"got name `{span}`, want one of the source" for part in parts if codelike and part not in known]
+
+
+def run_snippet(tree: Tree, build: Path, language: str, code: str) -> str | None:
+    path = os.pathsep.join([str(tree.root / ".venv/bin"), str(build / "bin"), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(tree.root / "python")}
+    argv = [sys.executable, "-c", code] if language == "python" else ["bash", "-euo", "pipefail", "-c", code]
+    done = subprocess.run(argv, cwd=tree.root, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    return None if done.returncode == 0 else f"the snippet ended with {done.returncode}: {done.stderr.strip()[-800:]}"
+
+
+def check_page(tree: Tree, commands: Commands, name: str, run: bool) -> tuple[list[str], int]:
+    page = tree.root / name
+    text = page.read_text()
+    faults: list[tuple[int, str]] = []
+    snippets = 0
+
+    def line(offset: int) -> int:
+        return text.count("\n", 0, offset) + 1
+
+    for match in FENCE.finditer(text):
+        language, _, mark = match.group(2).strip().partition(" ")
+        if language in ("bash", "sh"):
+            for i, command in enumerate(match.group(3).splitlines()):
+                found = check_span(tree, commands, page, command) if " " in command else []
+                faults += [(line(match.start(3)) + i, fault) for fault in found]
+        if mark == "run" and run:
+            snippets += 1
+            fault = run_snippet(tree, commands.build, language, match.group(3))
+            faults += [(line(match.start()), fault)] if fault else []
+    prose = FENCE.sub(lambda m: "\n" * m.group(0).count("\n"), text)
+    for match in SPAN.finditer(prose):
+        start = prose.count("\n", 0, match.start()) + 1
+        faults += [(start, fault) for fault in check_span(tree, commands, page, match.group(1))]
+    for match in LINK.finditer(prose):
+        target = match.group(1)
+        if not target.startswith(("http:", "https:", "mailto:")) and not tree.has_path(target, page):
+            faults.append((prose.count("\n", 0, match.start()) + 1, f"got link to {target}, which does not exist"))
+    for match in ENV.finditer(text):
+        if match.group(0) not in tree.capitals:
+            faults.append((line(match.start()), f"got {match.group(0)}, want a setting, CMake option or macro"))
+    return [f"{name}:{number}: {fault}" for number, fault in faults], snippets
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Prove that what the documentation names exists.")
+    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
+    parser.add_argument("--build", type=Path, default=Path("build"), help="build folder with bin/kpt")
+    parser.add_argument("--no-run", action="store_true", help="do not run snippets")
+    options = parser.parse_args(argv)
+    root = options.root.resolve()
+    tree, commands = Tree(root), Commands(root, (root / options.build).resolve())
+    faults, snippets = [], 0
+    for name in tree.pages:
+        found, ran = check_page(tree, commands, name, not options.no_run)
+        faults += found
+        snippets += ran
+    for fault in faults:
+        print(f"check_docs: {fault}", file=sys.stderr)
+    if not faults:
+        print(f"check_docs: {len(tree.pages)} pages, all names exist, {snippets} snippets ran")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
