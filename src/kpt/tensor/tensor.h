@@ -11,7 +11,7 @@
 namespace kpt {
 
 // What a tensor looks like, without its data. Strides in elements; 0 where broadcast; never negative.
-struct TensorDesc {
+struct KPT_API TensorDesc {
   DType dtype = DType::f32;
   Dims sizes;
   Dims strides;
