@@ -7,7 +7,7 @@ Looked at, in every Markdown file that git knows or would know:
   `make x`                      x is a target of the Makefile
   `a/b.cpp`, `b.cpp`, [t](a/b)  the path exists: from the root, beside the page, or under src/ or python/; * is a glob
   `KPT_X`                       a setting, a CMake option or a macro of the source
-  `kpt verb --flag`             the verb's --help lists the flag; likewise kernelpytorch, python -m kernel_pytorch, tools/x.py
+  `kpt verb --flag`             the verb's --help lists the flag; likewise kernelpytorch, tools/x.py
   `name()`, `a_name`, `AName`   the word occurs in the source (for a.b and a::b each part)
   ```python run, ```bash run    the block runs from the root and ends with 0
 A span with <angle brackets>, NAME or an ellipsis is a placeholder and is not looked at.
@@ -21,7 +21,7 @@ import re
 import shlex
 import subprocess
 import sys
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 
 FENCE = re.compile(r"^(```+)([^\n`]*)\n(.*?)^\1\s*$", re.MULTILINE | re.DOTALL)
@@ -110,7 +110,7 @@ class Commands:
         verbs = 2 if rest[:1] == ["new"] else 1
         return start + [w for w in rest[:verbs] if re.fullmatch(r"[a-z]+", w)]
 
-    @lru_cache(maxsize=None)  # noqa: B019 (one object for the whole run)
+    @cache  # noqa: B019 (one object for the whole run)
     def help(self, argv: tuple[str, ...]) -> str:
         env = {**os.environ, "PYTHONPATH": str(self.root / "python")}
         if argv[0] == str(self.build / "bin/kpt") and not Path(argv[0]).exists():
@@ -169,8 +169,9 @@ def check_symbol(tree: Tree, span: str) -> list[str]:
 def run_snippet(tree: Tree, build: Path, language: str, code: str) -> str | None:
     path = os.pathsep.join([str(tree.root / ".venv/bin"), str(build / "bin"), os.environ["PATH"]])
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(tree.root / "python")}
+    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
     argv = [sys.executable, "-c", code] if language == "python" else ["bash", "-euo", "pipefail", "-c", code]
-    done = subprocess.run(argv, cwd=tree.root, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(argv, cwd=tree.root, env=env, timeout=600, **quiet)
     return None if done.returncode == 0 else f"the snippet ended with {done.returncode}: {done.stderr.strip()[-800:]}"
 
 

@@ -3,8 +3,9 @@
 
     python tools/check_layers.py [--root FOLDER] [--matrix]
 
-Rules: a room includes itself and its DEPS; DEPS stand on lower layers; a leaf folder (one with <leaf>/<leaf>.cpp under a
-room with MANIFEST) never includes a sister leaf; the core never includes Torch or Python; #include "kpt/..." names a file.
+Rules: a room includes itself and its DEPS; DEPS stand on lower layers; a leaf folder (one with <leaf>/<leaf>.cpp under
+a room with MANIFEST) never includes a sister leaf; the core never includes Torch or Python; #include "kpt/..." names a
+file that exists.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits the coefficients of src/kpt/kernels/lib/cpu/math.h and prints them with the error of the exact fit.
 
-Each function is a polynomial or an odd rational x P(x^2) / Q(x^2), least squares on Chebyshev points, reweighted towards
-the largest errors (Lawson) until the maximum is level. References come from mpmath with 50 digits. The error of the code
-in float arithmetic is measured by math_test.cpp against long double functions.
+Each function is a polynomial or an odd rational x P(x^2) / Q(x^2), least squares on Chebyshev points, reweighted
+towards the largest errors (Lawson) until the maximum is level. References come from mpmath with 50 digits. The error of
+the code in float arithmetic is measured by math_test.cpp against long double functions.
 
     python tools/fit_math.py
 """
@@ -63,7 +63,7 @@ def reference(function, x):
 
 def show(name, error, *coefficients):
     print(f"{name}: max error of the fit {error:.2e}")
-    for label, c in zip("PQ", coefficients):
+    for label, c in zip("PQ", coefficients, strict=False):
         print(f"  {label}: " + ", ".join(f"{np.float32(v):.9g}f" for v in c))
 
 
