@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In-place operators of an exported graph: which are plain renamings, and which need torch's functionalisation.
+
+`h = gelu(x); h.add_(1); relu_(h)` becomes `add`, `relu` on fresh values where nothing else sees h's memory. Writes through
+views (`x[:, 0] = y`) go through `run_decompositions({})`, which traces again (twice the time) but keeps composite
+operators such as linear, layer_norm and scaled_dot_product_attention whole.
+"""
+
+import torch
+
+# Write nothing that inference can see.
+HARMLESS = {"aten::detach_", "aten::requires_grad_"}
+
+# In-place operators whose functional twin keeps the dtype of `self` whatever the other operands are.
+_KEEPS_DTYPE = {
+    "relu", "relu6", "gelu", "silu", "mish", "elu", "leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "celu", "selu",
+    "masked_fill", "clamp_min", "clamp_max", "dropout", "threshold", "tril", "triu", "index_fill", "index_copy",
+    "index_put", "scatter",
+}  # fmt: skip
+
+# Return their argument itself in eager inference, while the traced graph shows fresh memory.
+_HIDDEN_ALIAS = {"aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout"}
+
+
+def is_mutable(target) -> bool:
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+def written_arguments(node: torch.fx.Node) -> list[torch.fx.Node]:
+    """Nodes that the operator writes."""
+    written = []
+    for i, argument in enumerate(node.target._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = node.args[i] if i < len(node.args) else node.kwargs.get(argument.name)
+            written.extend(value if isinstance(value, (list, tuple)) else [value])
+    return [w for w in written if isinstance(w, torch.fx.Node)]
+
+
+def functional_twin(target):
+    """aten.add_.Tensor -> aten.add.Tensor; None where there is none with the same arguments."""
+    name = target._schema.name
+    if not name.endswith("_") or not name.startswith("aten::"):
+        return None
+    packet = getattr(torch.ops.aten, name[len("aten::") : -1], None)
+    overload = target._overloadname
+    if packet is None or overload not in packet.overloads():
+        return None
+    twin = getattr(packet, overload)
+    same = [a.name for a in twin._schema.arguments] == [a.name for a in target._schema.arguments]
+    return twin if same and not twin._schema.is_mutable else None
+
+
+def needs_functionalisation(graph: torch.fx.Graph) -> bool:
+    """True where some in-place operator is more than a renaming. Writes to inputs and weights count as such."""
+    position = {n: i for i, n in enumerate(graph.nodes)}
+    mutating = [
+        n
+        for n in graph.nodes
+        if n.op == "call_function" and is_mutable(n.target) and n.target._schema.name not in HARMLESS
+    ]
+    if not mutating:
+        return False
+    families = _families(graph)
+    return not all(_is_renaming(n, families, position) for n in mutating)
+
+
+def _families(graph: torch.fx.Graph) -> dict[torch.fx.Node, list[torch.fx.Node]]:
+    """For each node all nodes on the same memory, by the storages of the trace."""
+    key_of, groups = {}, {}
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        keys = [v.untyped_storage()._cdata for v in _tensors(value)]
+        if node.op == "call_function" and getattr(node.target, "_schema", None) is not None:
+            if node.target._schema.name in _HIDDEN_ALIAS:
+                keys.extend(key_of.get(node.args[0], ()))
+        key_of[node] = keys
+        for key in keys:
+            groups.setdefault(key, []).append(node)
+    return {n: [m for key in keys for m in groups[key]] for n, keys in key_of.items()}
+
+
+def _tensors(value) -> list[torch.Tensor]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [v for v in values if isinstance(v, torch.Tensor)]
+
+
+def _is_renaming(node, families: dict, position: dict) -> bool:
+    written = written_arguments(node)
+    if len(written) != 1 or functional_twin(node.target) is None or not _keeps_dtype(node):
+        return False
+    chain = [written[0]]
+    while chain[-1].op == "call_function" and is_mutable(chain[-1].target):
+        chain.append(written_arguments(chain[-1])[0])
+    family = families[node]
+    # The memory must have been made by the chain's first operator, and nobody outside the chain may read it later.
+    if chain[-1].op != "call_function" or chain[-1] is not min(family, key=position.__getitem__):
+        return False
+    later = [m for m in family if any(position[user] > position[node] for user in m.users)]
+    return all(m in chain or m is node or position[m] > position[node] for m in later)
+
+
+def _keeps_dtype(node) -> bool:
+    """True where the functional twin's type promotion gives the dtype of the written value."""
+    if node.target._schema.name[len("aten::") : -1] in _KEEPS_DTYPE:
+        return True
+    dtypes = {n.meta["val"].dtype for n in node.all_input_nodes if isinstance(n.meta.get("val"), torch.Tensor)}
+    if len(dtypes) != 1:
+        return False
+    return next(iter(dtypes)).is_floating_point or not any(
+        isinstance(a, float) for a in (*node.args, *node.kwargs.values())
+    )
