@@ -15,6 +15,13 @@ bool among(const std::vector<Node*>& nodes, const Node* node) {
   return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
 }
 
+bool defines(const Alternative& a, std::string_view name) {
+  for (const PatternLine& line : a.before)
+    for (const PatternOut& out : line.outs)
+      if (out.name == name) return true;
+  return false;
+}
+
 const PatternOut* name_of(const Alternative& a, const Match& m, const Value* value) {
   for (const PatternLine& line : a.before)
     for (const PatternOut& out : line.outs)
@@ -33,6 +40,10 @@ Verdict check_uses(const Graph& graph, const Alternative& a, const Match& m) {
         if (!among(m.nodes, user)) return no("%", value->name, " has another user, %", user->out()->name);
     }
   }
+  // add(%h, %h) matches a pattern that speaks of add(%h, %r): the operand would be gone.
+  for (const auto& [name, value] : m.values)
+    if (value && value->producer && among(m.nodes, value->producer) && !defines(a, name))
+      return no("%", value->name, " is computed inside and read as %", name, " too");
   return yes();
 }
 
