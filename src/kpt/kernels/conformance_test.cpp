@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/kernels/conformance.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <random>
+#include <set>
+
+namespace kpt::conformance {
+namespace {
+
+std::vector<std::pair<std::string, Maker>>& table() {
+  static std::vector<std::pair<std::string, Maker>> all;
+  return all;
+}
+
+// Elements of memory that a desc reaches.
+int64_t extent(const TensorDesc& d) {
+  if (d.numel() == 0) return 0;
+  int64_t last = 0;
+  for (int i = 0; i < d.sizes.rank(); ++i) last += (d.sizes[i] - 1) * d.strides[i];
+  return last + 1;
+}
+
+Tensor memory(const TensorDesc& d) {
+  Tensor t = Tensor::empty(d.dtype, {extent(d)});
+  t.desc = d;
+  return t;
+}
+
+uint64_t seed_of(const std::string& label) {
+  uint64_t h = 1469598103934665603u;  // FNV-1a
+  for (char c : label) h = (h ^ static_cast<uint8_t>(c)) * 1099511628211u;
+  return h;
+}
+
+DType widened(DType d) { return is_float(d) ? DType::f64 : d; }
+
+Attr widened(const Attr& a) {
+  if (a.is<DType>()) return widened(a.as<DType>());
+  if (!a.is<AttrList>()) return a;
+  AttrList list;
+  for (const Attr& item : a.as<AttrList>()) list.push_back(widened(item));
+  return list;
+}
+
+constexpr int64_t kGuard = 256;
+constexpr unsigned char kGuardByte = 0xa5;
+
+// Bytes with a guard behind them; filled with a pattern that is NaN in every float type.
+struct Guarded {
+  Tensor bytes;
+  int64_t size;
+  explicit Guarded(int64_t n) : bytes(Tensor::empty(DType::u8, {n + kGuard})), size(n) {
+    std::memset(bytes.data, 0xff, static_cast<size_t>(n));
+    std::memset(static_cast<char*>(bytes.data) + n, kGuardByte, kGuard);
+  }
+  bool intact() const {
+    const auto* p = static_cast<const unsigned char*>(bytes.data) + size;
+    for (int64_t i = 0; i < kGuard; ++i)
+      if (p[i] != kGuardByte) return false;
+    return true;
+  }
+};
+
+const Kernel* reference_of(const Problem& p, std::string& why) {
+  static std::vector<std::shared_ptr<const Kernel>> keep;
+  why = "no reference kernel";
+  for (const auto& k : kernel_registry().find(p.op, "cpu")) {
+    if (k->provider != "reference") continue;
+    const Verdict v = k->supports(p);
+    why = v.reason;
+    if (!v) continue;
+    keep.push_back(k);
+    return k.get();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+double tolerance(DType dtype, int64_t reduction) {
+  if (!is_float(dtype)) return 0;
+  const double terms = 16 + 2 * std::sqrt(static_cast<double>(reduction));
+  switch (dtype) {
+    case DType::f64: return terms * 0x1p-53;
+    case DType::f16: return 0x1p-10 + terms * 0x1p-24;
+    case DType::bf16: return 0x1p-7 + terms * 0x1p-24;
+    default: return terms * 0x1p-24;
+  }
+}
+
+bool add(const std::string& op, Maker maker) {
+  table().emplace_back(op, std::move(maker));
+  return true;
+}
+const std::vector<std::pair<std::string, Maker>>& makers() { return table(); }
+
+TensorDesc dense(DType dtype, const Dims& sizes) { return TensorDesc::contiguous(dtype, sizes); }
+TensorDesc transposed(DType dtype, const Dims& sizes) {
+  Dims swapped = sizes;
+  const int r = sizes.rank();
+  std::swap(swapped[r - 1], swapped[r - 2]);
+  Dims strides = contiguous_strides(swapped);
+  std::swap(strides[r - 1], strides[r - 2]);
+  return {dtype, sizes, strides};
+}
+TensorDesc padded(DType dtype, const Dims& sizes, int64_t padding) {
+  Dims larger = sizes;
+  larger[sizes.rank() - 1] += padding;
+  return {dtype, sizes, contiguous_strides(larger)};
+}
+TensorDesc expanded(DType dtype, const Dims& sizes, int dim) {
+  Dims one = sizes;
+  one[dim] = 1;
+  Dims strides = contiguous_strides(one);
+  strides[dim] = 0;
+  return {dtype, sizes, strides};
+}
+
+Case make_case(std::string label, std::string op, std::vector<TensorDesc> inputs, AttrList args, Kwargs kwargs,
+               std::vector<TensorDesc> outputs, int64_t reduction) {
+  Case c;
+  c.label = std::move(label);
+  c.problem.op = std::move(op);
+  c.problem.inputs = std::move(inputs);
+  c.problem.outputs = std::move(outputs);
+  c.problem.args = std::move(args);
+  c.problem.kwargs = std::move(kwargs);
+  c.problem.threads = 2;
+  c.reduction = reduction;
+  return c;
+}
+
+std::vector<Tensor> make_inputs(const Case& c) {
+  std::mt19937_64 random(seed_of(c.problem.op + c.label));
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < c.problem.inputs.size(); ++i) {
+    const Range range = i < c.ranges.size() ? c.ranges[i] : Range{};
+    Tensor t = memory(c.problem.inputs[i]);
+    Tensor flat = t;
+    flat.desc = dense(t.desc.dtype, {extent(t.desc)});
+    const bool real = is_float(t.desc.dtype);
+    std::uniform_real_distribution<double> uniform(range.lo, range.hi);
+    const int64_t width = t.desc.sizes.rank() ? std::max<int64_t>(1, t.desc.sizes.back()) : 1;
+    for (int64_t k = 0; k < flat.desc.numel(); ++k) {
+      double v = uniform(random);
+      if (t.desc.dtype == DType::boolean) v = v > (range.lo + range.hi) / 2;
+      if (!real && t.desc.dtype != DType::boolean) v = std::floor(v + 0.5);
+      if (real && range.special && k / width % 8 == 1) {
+        const double specials[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, v};
+        v = specials[random() % 7];
+      }
+      flat.set(k, v);
+    }
+    inputs.push_back(t);
+  }
+  return inputs;
+}
+
+std::string run_kernel(const Kernel& kernel, const Problem& problem, const std::vector<Tensor>& inputs,
+                       std::vector<Tensor>& outputs) {
+  const std::unique_ptr<Launch> launch = kernel.make(problem);
+  std::vector<const void*> in;
+  std::vector<void*> out;
+  std::vector<Guarded> guarded;
+  for (const Tensor& t : inputs) in.push_back(t.data);
+  for (const TensorDesc& d : problem.outputs) guarded.emplace_back(extent(d) * static_cast<int64_t>(size_of(d.dtype)));
+  for (const Guarded& g : guarded) out.push_back(g.bytes.data);
+  const Guarded workspace(static_cast<int64_t>(launch->workspace_bytes()));
+  launch->run({in.data(), out.data(), workspace.bytes.data});
+  outputs.clear();
+  for (size_t o = 0; o < guarded.size(); ++o) {
+    if (!guarded[o].intact()) return cat("wrote behind output ", o);
+    outputs.push_back({problem.outputs[o], guarded[o].bytes.data, guarded[o].bytes.owner});
+  }
+  return workspace.intact() ? "" : "wrote behind its workspace";
+}
+
+std::string run_reference(const Problem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs) {
+  Problem wide = problem;
+  std::vector<Tensor> wide_inputs;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    wide_inputs.push_back(inputs[i].to(widened(inputs[i].desc.dtype)));
+    wide.inputs[i] = wide_inputs.back().desc;
+  }
+  for (TensorDesc& d : wide.outputs) d = dense(widened(d.dtype), d.sizes);
+  for (Attr& a : wide.args) a = widened(a);
+  for (auto& [name, a] : wide.kwargs) a = widened(a);
+  std::string why;
+  const Kernel* reference = reference_of(wide, why);
+  if (!reference) return cat("the reference refuses ", wide.str(), ": ", why);
+  return run_kernel(*reference, wide, wide_inputs, outputs);
+}
+
+std::string compare(const Tensor& got, const Tensor& want, double tolerance, double scale) {
+  double squares = 0;
+  int64_t finite = 0;
+  const int64_t n = want.desc.numel();
+  for (int64_t i = 0; i < n; ++i) {
+    const double w = want.at(i);
+    if (!std::isfinite(w)) continue;
+    squares += w * w;
+    ++finite;
+  }
+  if (finite) scale += std::sqrt(squares / static_cast<double>(finite));
+  int64_t worst = -1;
+  double worst_ratio = 1;
+  for (int64_t i = 0; i < n; ++i) {
+    // The reference's value as the kernel's dtype holds it: what overflows there is infinite in both.
+    double w = want.at(i);
+    if (std::fabs(w) > 3.5e38 || (got.desc.dtype == DType::f16 && std::fabs(w) > 65520)) {
+      if (got.desc.dtype != DType::f64 && is_float(got.desc.dtype)) w = std::copysign(INFINITY, w);
+    }
+    const double g = got.at(i);
+    if (g == w || (std::isnan(g) && std::isnan(w))) continue;
+    const double allowed = tolerance * (std::fabs(w) + scale);
+    const double ratio = std::isfinite(g) && std::isfinite(w) && allowed > 0 ? std::fabs(g - w) / allowed : INFINITY;
+    if (ratio > worst_ratio) {
+      worst = i;
+      worst_ratio = ratio;
+    }
+  }
+  if (worst < 0) return "";
+  return cat("element ", worst, " of ", got.desc, ": got ", got.at(worst), ", want ", want.at(worst), " (", worst_ratio,
+             " times the tolerance)");
+}
+
+std::string check(const Kernel& kernel, const Case& c) {
+  const std::vector<Tensor> inputs = make_inputs(c);
+  std::vector<Tensor> got, want;
+  if (std::string s = run_kernel(kernel, c.problem, inputs, got); !s.empty()) return s;
+  if (std::string s = run_reference(c.problem, inputs, want); !s.empty()) return s;
+  for (size_t o = 0; o < got.size(); ++o) {
+    const double allowed = tolerance(got[o].desc.dtype, c.reduction);
+    if (std::string s = compare(got[o], want[o], allowed, c.scale); !s.empty()) return cat("output ", o, ": ", s);
+  }
+  return "";
+}
+
+namespace {
+
+bool judged(const Kernel& k) { return k.device == "cpu" && k.provider != "reference" && k.provider != "aten"; }
+
+TEST(Conformance, EveryOperatorWithAKernelHasCases) {
+  std::set<std::string> with;
+  for (const auto& [op, maker] : makers()) with.insert(op);
+  for (const auto& k : kernel_registry().all())
+    if (judged(*k)) { EXPECT_TRUE(with.count(k->op)) << k->op << " (" << k->name << ") has no conformance cases"; }
+}
+
+TEST(Conformance, EveryKernelAgreesWithTheReference) {
+  std::map<std::string, int> ran;
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
+    for (const auto& [op, maker] : makers()) {
+      const auto kernels = kernel_registry().find(op, "cpu");
+      for (const Case& c : maker(dtype)) {
+        ASSERT_EQ(c.problem.op, op) << c.label;
+        for (const auto& k : kernels) {
+          if (!judged(*k) || !k->supports(c.problem)) continue;
+          ++ran[op + " " + k->name];
+          const std::string fault = check(*k, c);
+          EXPECT_EQ(fault, "") << k->name << ", case " << c.label << ": " << c.problem.str();
+        }
+      }
+    }
+  }
+  for (const auto& k : kernel_registry().all())
+    if (judged(*k)) { EXPECT_GT(ran[k->op + " " + k->name], 0) << k->name << " supports no case of " << k->op; }
+}
+
+TEST(Conformance, ComparisonSeesAWrongElementNanAndInfinity) {
+  const Tensor want = Tensor::from<double>(DType::f64, {3}, {1, 2, 3});
+  const double t = tolerance(DType::f32, 1);
+  EXPECT_EQ(compare(Tensor::from<float>(DType::f32, {3}, {1, 2, 3}), want, t, 0), "");
+  EXPECT_NE(compare(Tensor::from<float>(DType::f32, {3}, {1, 2.0001f, 3}), want, t, 0), "");
+  EXPECT_NE(compare(Tensor::from<float>(DType::f32, {3}, {1, NAN, 3}), want, t, 0), "");
+  EXPECT_NE(compare(Tensor::from<float>(DType::f32, {3}, {1, INFINITY, 3}), want, t, 0), "");
+  EXPECT_NE(compare(Tensor::from<int64_t>(DType::i64, {3}, {1, 2, 4}), want, 0, 0), "");
+}
+
+}  // namespace
+}  // namespace kpt::conformance
