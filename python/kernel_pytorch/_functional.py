@@ -46,8 +46,13 @@ def functional_twin(target):
     if packet is None or overload not in packet.overloads():
         return None
     twin = getattr(packet, overload)
-    same = [a.name for a in twin._schema.arguments] == [a.name for a in target._schema.arguments]
+    same = _rest(twin) == _rest(target)
     return twin if same and not twin._schema.is_mutable else None
+
+
+def _rest(target) -> list[str]:
+    """Argument names but for the first: it is `self` in one and `input` in the other for some."""
+    return [a.name for a in target._schema.arguments[1:]]
 
 
 def needs_functionalisation(graph: torch.fx.Graph) -> bool:

@@ -7,12 +7,14 @@ groups are joined again, and the runtime then checks that the inputs of a call a
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import sympy
 import torch
 from torch.export import Dim
 from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from .errors import CaptureError, InputError
 
@@ -171,18 +173,23 @@ def _is_linear(expr, symbol) -> bool:
 
 
 def _holds_in_ranges(guard, ranges: dict) -> bool:
-    """True where interval arithmetic shows the guard for all sizes that a plan may see."""
-    from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
+    """True where the guard holds for the sizes a plan may see: by interval arithmetic, else at many sizes.
 
-    capped = {
-        s: ValueRanges(max(_int(ranges[s].lower, 0), 1), min(_int(ranges[s].upper, UNBOUNDED), UNBOUNDED))
-        for s in guard.free_symbols
-        if s in ranges
-    }
-    if set(capped) != set(guard.free_symbols):
+    Guards are piecewise linear with small constants (Min, Max, FloorDiv, Mod of sizes): all sizes up to 128 and the
+    neighbours of powers of two show each piece.
+    """
+    if not all(s in ranges for s in guard.free_symbols):
         return False
-    result = bound_sympy(guard, capped)
-    return result.is_singleton() and result.lower in (sympy.true, True)
+    capped = {s: (max(_int(ranges[s].lower, 0), 2), min(_int(ranges[s].upper, UNBOUNDED), UNBOUNDED)) for s in guard.free_symbols}
+    result = bound_sympy(guard, {s: ValueRanges(lo, hi) for s, (lo, hi) in capped.items()})
+    if result.is_singleton():
+        return result.lower in (sympy.true, True)
+    dense = range(1, 128 if len(capped) == 1 else 18)
+    wide = [2**k + d for k in range(5, 21, 1 if len(capped) == 1 else 5) for d in (-1, 0, 1)]
+    points = [[v for v in (*dense, *wide) if lo <= v <= hi] for lo, hi in capped.values()]
+    if len(points) > 2:
+        return False
+    return all(guard.xreplace(dict(zip(capped, map(sympy.Integer, p), strict=True))) in (sympy.true, True) for p in itertools.product(*points))
 
 
 def _int(bound, otherwise: int) -> int:
