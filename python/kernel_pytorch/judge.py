@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is the plan right? The captured graph in f64 is the reference; the original's own error sets the bound.
+
+The mathematics (distances, the rule of each level) is C++ (src/kpt/validation); here stands only what is compared with
+what, and in which order memory is let go.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from . import _native
+from .errors import KernelPyTorchError
+from .plan import Plan, compile_plain
+from .program import Program
+from .report import OutputError
+from .samples import Sample
+
+# Above this error of the original against the f64 reference the capture itself is checked: rounding alone gives
+# about sqrt(depth) * epsilon, some 1e-6 for f32 and 1e-2 for bf16 in networks of 100 layers.
+_SUSPECT = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+# The plain graph runs the same PyTorch kernels as the original; other strides may pick other loops, so not bit for bit.
+_SAME = {torch.float64: 1e-12, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+@dataclass(frozen=True)
+class Distance:
+    """See kpt::Distance."""
+
+    rel_rmse: float
+    cosine: float
+    max_abs: float
+    nonfinite: float
+    elements: float
+
+
+def distance(x: torch.Tensor, reference: torch.Tensor) -> Distance:
+    return Distance(*_native.distance(x, reference))
+
+
+@dataclass
+class Case:
+    """A sample as flat tensors, with what the original and the reference make of it."""
+
+    name: str
+    inputs: list[torch.Tensor]
+    original: list[torch.Tensor]
+    reference: list[torch.Tensor]
+    distances: list[Distance]  # of the original from the reference
+
+
+@dataclass
+class Verdict:
+    """`errors` has one entry for each output that was compared; `case` is the first sample that failed."""
+
+    ok: bool
+    reason: str
+    errors: list[OutputError] = field(default_factory=list)
+    case: Case | None = None
+    thrown: str | None = None  # the message where the plan could not run at all
+
+
+def effective_level(level: str, dtype: torch.dtype) -> tuple[str, str]:
+    """The level to compile and judge by, and the rule in words. On CPUs no pass changes an f32 model's precision."""
+    if level == "balanced" and dtype is not torch.bfloat16:
+        return "conservative", "conservative rule: no precision pass for this dtype on CPU"
+    return level, f"{level} rule"
+
+
+def make_case(name: str, program: Program, sample: Sample, result: Any, reference: Plan) -> Case:
+    """`result`: what the original made of the sample. Runs the reference. InputError where the two do not fit together."""
+    inputs = program.flatten(sample)
+    original = [t.detach() for t in program.output_tensors(result)]
+    truth = reference.run(inputs)
+    return Case(name, inputs, original, truth, [distance(o, r) for o, r in zip(original, truth, strict=True)])
+
+
+def capture_fault(program: Program, case: Case) -> str | None:
+    """Why the captured graph is not the original model, or None. Costs a run of the plain graph, and only where the
+    original lies further from the reference than rounding explains."""
+    suspects = [i for i, (o, d) in enumerate(zip(case.original, case.distances, strict=True)) if _suspect(o, d)]
+    if not suspects:
+        return None
+    outputs = compile_plain(program).run(case.inputs)
+    for i in suspects:
+        off = distance(outputs[i], case.original[i])
+        if not off.rel_rmse <= _SAME.get(case.original[i].dtype, 0.0):
+            return (
+                f"capture differs from the original: output {program.output_names[i]} of {case.name} is "
+                f"{off.rel_rmse:.1e} off before any change was made"
+            )
+    return None
+
+
+def _suspect(original: torch.Tensor, d: Distance) -> bool:
+    return not d.rel_rmse <= _SUSPECT.get(original.dtype, 0.0)
+
+
+def judge(level: str, plan: Plan, program: Program, cases: list[Case]) -> Verdict:
+    """Runs the plan on each case and applies the level's rule to every output; stops after the first case that fails."""
+    verdict = Verdict(True, "")
+    for case in cases:
+        try:
+            fresh = plan.run(case.inputs)
+        except KernelPyTorchError as error:
+            return Verdict(False, f"{case.name}: {error}", verdict.errors, case, str(error))
+        for i, (new, old) in enumerate(zip(fresh, case.original, strict=True)):
+            record = _judge_output(level, new, old, case, i, program.output_names[i])
+            verdict.errors.append(record)
+            if not record.ok and verdict.ok:
+                verdict.ok, verdict.case = False, case
+                verdict.reason = f"output {record.output} of {case.name}: {record.reason}"
+        if not verdict.ok:
+            return verdict
+    verdict.reason = "all outputs within the bound"
+    return verdict
+
+
+def _judge_output(level: str, new: torch.Tensor, old: torch.Tensor, case: Case, i: int, name: str) -> OutputError:
+    truth, off_old = case.reference[i], case.distances[i]
+    if new.shape != old.shape or new.dtype != old.dtype:
+        reason = f"is {new.dtype} {list(new.shape)}, the original's is {old.dtype} {list(old.shape)}"
+        return OutputError(name, case.name, float("inf"), off_old.rel_rmse, 0.0, 0.0, False, reason)
+    off_new = distance(new, truth)
+    in_bf16 = list(_values(off_old)) if old.dtype is torch.bfloat16 else []
+    rule = json.loads(
+        _native.judge(level, str(old.dtype).removeprefix("torch."), list(_values(off_new)), list(_values(off_old)), in_bf16)
+    )
+    return OutputError(
+        name, case.name, off_new.rel_rmse, off_old.rel_rmse, rule["bound"], off_new.cosine, rule["ok"], rule["reason"]
+    )
+
+
+def _values(d: Distance) -> tuple[float, ...]:
+    return d.rel_rmse, d.cosine, d.max_abs, d.nonfinite, d.elements
+
+
+def resized(program: Program, sample: Sample, sizes: dict[str, int]) -> Sample | None:
+    """The sample with other sizes, by repeating or cutting rows, so that the values stay real; a mask of ones gets padding.
+
+    None where an input has a size computed from several symbols: cutting one axis alone would break it.
+    """
+    tensors = []
+    for name, tensor, dims in zip(program.input_names, program.flatten(sample), program.input_dims, strict=True):
+        for axis, dim in enumerate(dims):
+            if dim in sizes:
+                index = torch.arange(sizes[dim], device=tensor.device) % max(1, tensor.shape[axis])
+                tensor = tensor.index_select(axis, index)
+            elif not isinstance(dim, int) and dim not in program.symbols:
+                return None
+        tensors.append(pad_mask(name, tensor))
+    return program.sample_of(tensors)
+
+
+def odd_sizes(program: Program) -> dict[str, int]:
+    """About half of each symbolic size, odd: a kernel wrong only at odd sizes must not pass."""
+    sizes = {name: odd_size(s.hint, s.lo, s.hi) for name, s in program.symbols.items()}
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def unit_sizes(program: Program) -> dict[str, int]:
+    """Size 1 wherever the capture took it on trust (see capture.Symbol.assumed_one) and the sample does not show it."""
+    return {name: 1 for name, s in program.symbols.items() if s.assumed_one and s.lo <= 1 and s.hint != 1}
+
+
+def odd_size(hint: int, lo: int, hi: int) -> int | None:
+    """An odd size other than the hint, inside [lo, hi], near half of it and at least 3; None if there is none."""
+    half = max(3, hint // 2 | 1)
+    candidates = [half, half + 2, hint + 1 + hint % 2, lo | 1]
+    for size in candidates:
+        if size != hint and lo <= size <= hi:
+            return size
+    return None
+
+
+def pad_mask(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A 2-D attention mask of ones, with the second half of its first row taken out."""
+    integral = not tensor.is_floating_point() and not tensor.is_complex()
+    if name.endswith("attention_mask") and tensor.dim() == 2 and integral and min(tensor.shape) > 1 and bool(tensor.all()):
+        tensor = tensor.clone()
+        tensor[0, tensor.shape[1] // 2 + 1 :] = 0
+    return tensor
+
+
+def extra_case(
+    program: Program, model: torch.nn.Module, sample: Sample, sizes: dict[str, int], reference: Plan
+) -> tuple[Case | None, str | None]:
+    """The sample at other sizes as a case, or why it was not checked."""
+    if not sizes:
+        return None, None
+    words = "sizes " + ", ".join(f"{name}={size}" for name, size in sizes.items())
+    made = resized(program, sample, sizes)
+    if made is None:
+        return None, f"{words}: a size of an input is computed from others"
+    try:
+        return make_case(words, program, made, made.call(model), reference), None
+    except (RuntimeError, ValueError, IndexError) as error:
+        # The original itself does not take these sizes: nothing to compare with, and the report says so.
+        return None, f"{words}: the original does not take them ({str(error).splitlines()[0]})"

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The module that auto_optimize returns: same parameters, same keys, same results as the original, run by the plan.
+
+When a call goes to the original instead (never silently: a warning once for each cause, counted in
+`report.calls_to_original`, a note in the report):
+  * an input requires grad and grad mode is on, so that autograd works;
+  * `train()` was called: dropout and batch statistics are the original's; `eval()` brings the plan back;
+  * the call has another structure, or a size outside the plan's bounds;
+  * weights changed dtype, device or shape (`.half()`, `.to()`), or a submodule was replaced: the plan no longer holds,
+    call auto_optimize again.
+With `allow_fallback=False`, or when the original was released, such a call raises instead. Outputs of the plan never
+require grad, also where parameters do. Weights edited in place, loaded or replaced by ones of the same shape and dtype are
+taken over by the next call. Safe to call from many threads.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import threading
+import warnings
+from typing import Any, NoReturn
+
+import torch
+
+from .errors import FallbackError, InputError, KernelPyTorchError, StaleWeightsError, input_error
+from .plan import Plan, compile_plan
+from .program import Program
+from .report import Report
+from .state import eval_mode
+
+
+class OptimizedModule(torch.nn.Module):
+    """`original` as a plan. Made by auto_optimize; `plan` is None where the original is kept as it is."""
+
+    def __init__(
+        self,
+        original: torch.nn.Module,
+        program: Program | None,
+        plan: Plan | None,
+        report: Report,
+        allow_fallback: bool = True,
+    ):
+        super().__init__()
+        state = self.__dict__  # nn.Module.__setattr__ would register the original as a child and change every key
+        state["_original"] = original
+        # One set of dictionaries for both: keys, parameters and edits are the original's.
+        state["_parameters"], state["_buffers"] = original._parameters, original._buffers
+        state["_modules"] = original._modules
+        state["_released"] = False
+        state["_lock"] = threading.RLock()
+        state["_allow_fallback"] = allow_fallback
+        self.report = report
+        self.training = False
+        self._install(program, plan)
+
+    def _install(self, program: Program | None, plan: Plan | None) -> None:
+        state = self.__dict__
+        state["_program"], state["_plan"] = program, plan
+        state["_stale"] = None  # why the plan no longer holds
+        if plan is None or program is None:
+            state["_refs"] = []
+            return
+        state["_native_run"] = plan.native.run
+        state["_flatten"], state["_unflatten"] = program.flatten_call, program.unflatten
+        state["_watched"] = program.weights_in(self._original)
+        state["_children"] = [
+            (m._modules, name, child) for m in self._original.modules() for name, child in m._modules.items()
+        ]
+        state["_refs"] = [(d, name, t) for d, name, t, _ in self._watched] + self._children
+
+    # ---- the call -------------------------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self._plan is None:
+            return self._run_original(args, kwargs)
+        if self.training:
+            return self._leave("train mode", "the module is in train mode, call eval() for the plan", args, kwargs)
+        for holder, name, known in self._refs:
+            if holder.get(name) is not known:
+                self._take_over()
+                break
+        if self._stale is not None:
+            return self._leave("stale", self._stale, args, kwargs, StaleWeightsError)
+        try:
+            tensors = self._flatten(args, kwargs)
+            if torch.is_grad_enabled():
+                for t in tensors:
+                    if t.requires_grad:
+                        return self._leave("grad", "an input requires grad, and the plan is for inference", args, kwargs)
+            outputs = self._native_run(tensors)
+        except InputError as error:
+            self._check_weights()
+            return self._leave("inputs", str(error), args, kwargs, InputError)
+        return self._unflatten(outputs)
+
+    def _run_original(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        original = self._original
+        if original.training and not self.training:
+            with eval_mode(original):  # optimised for inference, whatever mode the original was left in
+                return original(*args, **kwargs)
+        return original(*args, **kwargs)
+
+    def _leave(
+        self,
+        cause: str,
+        why: str,
+        args: tuple,
+        kwargs: dict[str, Any],
+        error: type[KernelPyTorchError] = FallbackError,
+    ) -> Any:
+        """Runs the original instead of the plan, and says so once for each cause."""
+        if not self._allow_fallback or self._released:
+            raise error(f"{why} (the original cannot run instead: {'released' if self._released else 'allow_fallback=False'})")
+        with self._lock:
+            counts = self.report.calls_to_original
+            counts[cause] = counts.get(cause, 0) + 1
+            first = counts[cause] == 1
+            if first:
+                self.report.note(f"calls run by the original ({cause}): {why}")
+        result = self._run_original(args, kwargs)  # its own error first, if it has one
+        if first:
+            warnings.warn(f"kernel_pytorch runs the original model: {why}", RuntimeWarning, stacklevel=4)
+        return result
+
+    # ---- weights --------------------------------------------------------------------------------------------------
+
+    def _take_over(self) -> None:
+        """Hands replaced parameters to the engine; where one no longer fits, the plan is stale."""
+        with self._lock:
+            for holder, name, child in self._children:
+                if holder.get(name) is not child:
+                    self._mark_stale(f"the submodule {name!r} was replaced, the plan was made for the old one")
+                    return
+            watched = []
+            for holder, name, known, index in self._watched:
+                now = holder.get(name)
+                if now is not known:
+                    if now is None or not _fits(now, known):
+                        self._mark_stale(f"the weight {name!r} changed its shape, dtype or device")
+                        return
+                    self._plan.native.set_weight(index, now)
+                watched.append((holder, name, now, index))
+            state = self.__dict__
+            state["_watched"] = watched
+            state["_refs"] = [(d, n, t) for d, n, t, _ in watched] + self._children
+
+    def _check_weights(self) -> None:
+        """Marks the plan stale where a weight's dtype or shape was changed in place, as module.half() does."""
+        if self._plan is None:
+            return
+        for (_, name, tensor, index) in self._watched:
+            dtype, sizes = self._program.weight_types[index]
+            if tensor.dtype is not dtype or tuple(tensor.shape) != sizes or tensor.device.type != "cpu":
+                with self._lock:
+                    self._mark_stale(f"the weight {name!r} is now {tensor.dtype} {list(tensor.shape)} on {tensor.device}")
+                return
+
+    def _mark_stale(self, why: str) -> None:
+        self.__dict__["_stale"] = f"{why}. Call auto_optimize again"
+
+    def _apply(self, fn: Any, recurse: bool = True) -> OptimizedModule:
+        self._original._apply(fn, recurse)
+        self._check_weights()
+        return self
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self._original.load_state_dict(*args, **kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self._original.state_dict(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> OptimizedModule:
+        self._original.train(mode)
+        self.training = mode
+        return self
+
+    # ---- what was made --------------------------------------------------------------------------------------------
+
+    @property
+    def original(self) -> torch.nn.Module | None:
+        """The model as it was passed in; None after release_original=True."""
+        return None if self._released else self._original
+
+    @property
+    def graph(self) -> str:
+        """Text of the optimised graph; empty where the original was kept."""
+        return self._plan.native.text() if self._plan is not None else ""
+
+    @property
+    def plan_text(self) -> str:
+        """Steps, kernels and buffers of the plan as text; empty where the original was kept."""
+        return self._plan.native.plan_text() if self._plan is not None else ""
+
+    def explain(self, node: str) -> str:
+        """The story of one value of `graph`: source lines, rewrites, kernel and why. InputError for an unknown name."""
+        if self._plan is None:
+            return f"the original runs: {self.report.reason}"
+        known = self._plan.values()
+        name = node.removeprefix("%")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3) or known[-3:]
+            raise input_error("explain", f"no value {node!r} in the optimised graph", "a name of .graph", ", ".join(close))
+        return self._plan.native.explain(name)
+
+    # ---- the rest of nn.Module ------------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            original = self.__dict__.get("_original")
+            if original is None or name.startswith("__"):
+                raise
+            return getattr(original, name)  # .config, .device and the model's own methods, run by the original
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OptimizedModule:
+        """A copy with weights of its own, compiled again from the same text with the same choices."""
+        original = copy.deepcopy(self._original, memo)
+        report = copy.deepcopy(self.report, memo)
+        program, plan = self._program, None
+        if self._plan is not None and self._stale is None:
+            program = program.rebind(original)
+            plan = compile_plan(program, self._plan.choices)
+        made = OptimizedModule(original, program, plan, report, self._allow_fallback)
+        made.training = self.training
+        made.__dict__["_released"] = self._released
+        memo[id(self)] = made
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise KernelPyTorchError(
+            "[pickle] got an OptimizedModule, whose plan lives in native memory, want a plain module or a state dict, "
+            "try torch.save(fast.state_dict(), path) and auto_optimize on the model after loading"
+        )
+
+    def __repr__(self) -> str:
+        how = f"kept, {self.report.speedup}" if self.report.kept else f"not kept: {self.report.reason}"
+        return f"OptimizedModule({how})(\n  {repr(self._original).replace(chr(10), chr(10) + '  ')}\n)"
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._original)})
+
+    def release(self) -> None:
+        """Lets the original go; see auto_optimize(release_original=True)."""
+        if self._plan is None:
+            return
+        skeleton = self._program.skeleton(self._original)
+        state = self.__dict__
+        state["_original"], state["_released"] = skeleton, True
+        state["_parameters"], state["_buffers"] = skeleton._parameters, skeleton._buffers
+        state["_modules"] = skeleton._modules
+        state["_program"] = self._program.rebind(skeleton)
+        self._install(self._program, self._plan)
+
+
+def _fits(new: Any, old: torch.Tensor) -> bool:
+    return isinstance(new, torch.Tensor) and new.dtype == old.dtype and new.shape == old.shape and new.device == old.device

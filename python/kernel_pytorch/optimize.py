@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""auto_optimize: capture, compile, judge, time, keep or give the original back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from . import machine
+from .bisect import Bisect
+from .errors import CaptureError, FallbackError, InputError, KernelPyTorchError, UnsupportedError, input_error
+from .judge import Case, Verdict, capture_fault, effective_level, extra_case, judge, make_case, odd_sizes, unit_sizes
+from .module import OptimizedModule
+from .plan import Choices, Plan, compile_plan, compile_reference
+from .program import Program
+from .report import Report
+from .samples import Sample, normalise
+from .slow import leave_one_out
+from .state import untouched
+from .timing import Timing, paired
+
+LEVELS = ("conservative", "balanced", "aggressive")
+# Words of the command line of earlier versions, kept as names of these three.
+ALIASES = {
+    "basic": "conservative",
+    "jit": "conservative",
+    "compile": "balanced",
+    "triton": "balanced",
+    "production": "balanced",
+}
+# A user's own measure of quality may fall by this share.
+EVALUATE_DROP = 0.01
+TIMING_BUDGET_S = 2.5
+
+_log = logging.getLogger("kernel_pytorch")
+
+Progress = Callable[[str, float], None]
+
+
+def auto_optimize(
+    model: torch.nn.Module,
+    sample_inputs: Any = None,
+    optimization_level: str = "balanced",
+    for_inference: bool = True,
+    dynamic_shapes: Any = "auto",
+    allow_fallback: bool = True,
+    evaluate: Callable[[torch.nn.Module], float] | None = None,
+    release_original: bool = False,
+    progress: Progress | None = None,
+) -> OptimizedModule:
+    """Returns `model` made faster for inference on this machine, or `model` wrapped as it is, with the reason in `.report`.
+
+    sample_inputs: a tensor, a tuple of arguments or a dict of keyword arguments of a typical call, or a list of such to
+      show the shapes that will come. None works for HuggingFace models.
+    optimization_level: conservative (no dtype changes), balanced (lower precision where the hardware gains from it; on CPU
+      and f32 that is the conservative rule), aggressive. Aliases: basic, jit = conservative; compile, triton, production =
+      balanced; auto = the setting `level`.
+    dynamic_shapes: "auto" lets batch and sequence sizes vary, False fixes all sizes, a dict sets bounds ({"s": (1, 1024)}).
+    allow_fallback: False refuses operators that only PyTorch can run (FallbackError names them), and calls that the plan
+      cannot take.
+    evaluate: called with a module, returns a number, higher is better. The result is kept only if it drops by at most 1 %.
+    release_original: drops what the plan does not need of the original: its code, unused parameters. Afterwards
+      `.original` is None, calls outside the plan's bounds raise, and `state_dict()` has the plan's weights only.
+    progress: called with (stage, share of the stage done): capture, compile, judge, time.
+
+    The original is left untouched: mode, parameters, buffers, gradients and random state. A model in train mode is
+    optimised as if eval() had been called. Not safe to call at the same time as other use of the same model.
+    Raises InputError for wrong arguments, UnsupportedError for for_inference=False, FallbackError; never because a model
+    cannot be captured or is not made faster.
+    """
+    level = _check(model, optimization_level, for_inference, evaluate)
+    samples = normalise(model, sample_inputs)
+    strict = not (allow_fallback and machine.setting("allow_fallback"))
+    job = _Job(model, samples, level, dynamic_shapes, strict, evaluate, progress or (lambda stage, share: None))
+    with untouched(model):
+        result = job.run()
+    if release_original and result.report.kept:
+        result.release()
+    return result
+
+
+def _check(model: Any, level: Any, for_inference: bool, evaluate: Any) -> str:
+    where = "auto_optimize"
+    if not isinstance(model, torch.nn.Module):
+        raise input_error(where, type(model).__name__, "a torch.nn.Module", "wrapping the function in a module")
+    if isinstance(model, OptimizedModule):
+        raise input_error(where, "a module that is optimised already", "the original", "auto_optimize(fast.original, ...)")
+    if not for_inference:
+        raise UnsupportedError(
+            f"[{where}] got for_inference=False, want True: only inference is optimised so far, nothing was changed; "
+            "try for_inference=True for the evaluation copy of the model"
+        )
+    if evaluate is not None and not callable(evaluate):
+        raise input_error(where, f"evaluate={evaluate!r}", "a function of a module that returns a number", "evaluate=None")
+    if level == "auto":
+        level = machine.setting("level")
+    level = ALIASES.get(level, level) if isinstance(level, str) else level
+    if level not in LEVELS:
+        words = ", ".join([*LEVELS, "auto", *ALIASES])
+        raise input_error(where, f"optimization_level={level!r}", f"one of {words}", 'optimization_level="balanced"')
+    return level
+
+
+class _GiveUp(Exception):
+    """Why the original is returned. Stays inside this file."""
+
+
+@dataclass
+class _Job:
+    model: torch.nn.Module
+    samples: list[Sample]
+    level: str
+    dynamic_shapes: Any
+    strict: bool
+    evaluate: Callable[[torch.nn.Module], float] | None
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        parameter = next((p for p in self.model.parameters() if p.is_floating_point()), None)
+        self.dtype = parameter.dtype if parameter is not None else torch.float32
+        self.compile_level, rule = effective_level(self.level, self.dtype)
+        self.report = Report(type(self.model).__name__, self.level, rule)
+        self.report.dtype = str(self.dtype).removeprefix("torch.")
+        self.report.threads = torch.get_num_threads()
+        self.report.hardware = machine.hardware()
+        self.report.versions = machine.versions()
+        self.report.unchecked = machine.unchecked()
+
+    def run(self) -> OptimizedModule:
+        start = time.perf_counter()
+        try:
+            program, plan = self._optimise()
+        except _GiveUp as why:
+            self.report.kept, self.report.reason = False, str(why)
+            _log.info("original returned: %s", why)
+            program, plan = None, None
+        self.report.compile_seconds["total"] = time.perf_counter() - start
+        return OptimizedModule(self.model, program, plan, self.report, not self.strict)
+
+    def _optimise(self) -> tuple[Program, Plan]:
+        self._check_device()
+        with self._phase("original"):
+            results = self._run_original()
+        with self._phase("capture"):
+            program = self._capture()
+        with self._phase("reference"):
+            program, cases = self._cases(program, results)
+        with self._phase("compile"):
+            plan = self._compile(program)
+        with self._phase("judge"):
+            plan = self._accept(program, plan, cases)
+        with self._phase("time"):
+            plan = self._faster(program, plan, cases)
+        self.report.take_plan(plan.report)
+        self.report.kept = True
+        if self.evaluate is not None:
+            with self._phase("evaluate"):
+                self._evaluate(program, plan)
+        return program, plan
+
+    def _phase(self, name: str) -> _Phase:
+        return _Phase(name, self.report, self.progress)
+
+    # ---- phases ---------------------------------------------------------------------------------------------------
+
+    def _check_device(self) -> None:
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        away = next((t for t in tensors if t.device.type != "cpu"), None)
+        if away is not None:
+            raise _GiveUp(f"the model is on {away.device}: only CPU is optimised so far")
+        for sample in self.samples:
+            for t in sample.tensors():
+                if t.device.type != "cpu":
+                    raise input_error("auto_optimize", f"a sample on {t.device}", "the model's device, cpu", "x.cpu()")
+
+    def _run_original(self) -> list[Any]:
+        """Its result for each sample. One that it does not take is the caller's fault, and its own message says most."""
+        results = []
+        for i, sample in enumerate(self.samples):
+            try:
+                results.append(sample.call(self.model))
+            except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AssertionError) as error:
+                which = f"sample_inputs[{i}]" if len(self.samples) > 1 else "sample_inputs"
+                raise InputError(
+                    f"[auto_optimize] got {which} ({sample.describe()}) that the model itself refuses: "
+                    f"{type(error).__name__}: {error}; want the inputs of a working call, try model(...) with them first"
+                ) from error
+        return results
+
+    def _capture(self) -> Program:
+        first, *more = self.samples
+        try:
+            program = Program.capture(self.model, first, self.dynamic_shapes, more)
+        except CaptureError as error:
+            raise _GiveUp(f"not captured whole: {error}") from error
+        self.report.shapes = program.shapes()
+        self.report.notes += program.notes
+        return program
+
+    def _compile(self, program: Program) -> Plan:
+        threads = torch.get_num_threads()
+        choices = Choices(level=self.compile_level, allow_fallback=not self.strict, threads=threads)
+        try:
+            plan = compile_plan(program, choices)
+        except FallbackError:
+            raise
+        except KernelPyTorchError as error:
+            raise _GiveUp(f"not compiled: {error}") from error
+        self.report.take_plan(plan.report)
+        return plan
+
+    def _cases(self, program: Program, results: list[Any]) -> tuple[Program, list[Case]]:
+        """Every sample, one at odd sizes and one at size 1, each with the original's and the reference's outputs."""
+        try:
+            reference = compile_reference(program)
+            pairs = zip(self.samples, results, strict=True)
+            cases = [make_case(s.describe(), program, s, result, reference) for s, result in pairs]
+            odd = self._extra_case(program, odd_sizes(program), reference)
+            units = unit_sizes(program)
+            one = self._extra_case(program, units, reference)
+            for case in [*cases, *odd]:
+                fault = capture_fault(program, case)
+                if fault is not None:
+                    raise _GiveUp(fault)
+            if one and capture_fault(program, one[0]) is not None:
+                self.report.note(f"size 1 of {', '.join(units)} is another computation in this model: the original runs it")
+                program, one = program.without_size_one(list(units)), []
+                self.report.shapes = program.shapes()
+        except KernelPyTorchError as error:
+            raise _GiveUp(f"could not be judged: {error}") from error
+        return program, [*cases, *odd, *one]
+
+    def _extra_case(self, program: Program, sizes: dict[str, int], reference: Plan) -> list[Case]:
+        case, unchecked = extra_case(program, self.model, self.samples[0], sizes, reference)
+        if unchecked is not None:
+            self.report.unchecked.append(unchecked)
+        return [] if case is None else [case]
+
+    def _accept(self, program: Program, plan: Plan, cases: list[Case]) -> Plan:
+        """The plan, or what is left of it after the guilty parts were put back."""
+        verdict = judge(self.compile_level, plan, program, cases)
+        if not verdict.ok and not self._users_measure_decides(verdict):
+            first = verdict.reason
+            repaired = Bisect(program, self.compile_level, cases).repair(plan, verdict)
+            self.report.steps += repaired.records
+            if repaired.plan is None:
+                self.report.error = verdict.errors
+                raise _GiveUp(f"not right: {first}")
+            plan, verdict = repaired.plan, repaired.verdict
+        self.report.error = verdict.errors
+        self.report.take_plan(plan.report)
+        return plan
+
+    def _users_measure_decides(self, verdict: Verdict) -> bool:
+        """At level aggressive `evaluate` may stand in for the rule (but not for a kernel that throws)."""
+        return self.level == "aggressive" and self.evaluate is not None and verdict.thrown is None
+
+    def _faster(self, program: Program, plan: Plan, cases: list[Case]) -> Plan:
+        timing = self._time(program, plan)
+        kept, reason = timing.verdict()
+        if not kept:
+            sample = self.samples[0]
+            shape = sample.describe()
+            better, records = leave_one_out(program, plan, shape, lambda p: self._new_call(program, p, sample))
+            self.report.steps += records
+            if better is not plan:
+                plan = self._accept(program, better, cases)
+                timing = self._time(program, plan)
+                kept, reason = timing.verdict()
+        self.report.take_timing(timing)
+        self.report.reason = reason
+        if not kept:
+            raise _GiveUp(reason)
+        return plan
+
+    def _time(self, program: Program, plan: Plan) -> Timing:
+        calls = [
+            (s.describe(), lambda s=s: s.call(self.model), self._new_call(program, plan, s)) for s in self.samples
+        ]
+        with torch.inference_mode():
+            return paired(calls, TIMING_BUDGET_S, progress=lambda share: self.progress("time", share))
+
+    def _new_call(self, program: Program, plan: Plan, sample: Sample) -> Callable[[], object]:
+        """The call as the user will make it, with all that Python adds."""
+        module = OptimizedModule(self.model, program, plan, self.report, allow_fallback=False)
+        return lambda: sample.call(module)
+
+    def _evaluate(self, program: Program, plan: Plan) -> None:
+        fast = OptimizedModule(self.model, program, plan, self.report, not self.strict)
+        before, after = float(self.evaluate(self.model)), float(self.evaluate(fast))
+        self.report.evaluation = {"before": before, "after": after}
+        if not after >= before - EVALUATE_DROP * abs(before):
+            self.report.kept = False
+            raise _GiveUp(f"evaluate fell from {before:.6g} to {after:.6g}, more than {EVALUATE_DROP:.0%}")
+
+
+class _Phase:
+    """Seconds of a phase into the report, its start and end to the caller's progress."""
+
+    def __init__(self, name: str, report: Report, progress: Progress):
+        self._name, self._report, self._progress = name, report, progress
+
+    def __enter__(self) -> None:
+        self._progress(self._name, 0.0)
+        self._start = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        self._report.compile_seconds[self._name] = time.perf_counter() - self._start
+        self._progress(self._name, 1.0)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the original for inference and leaves no trace: mode, buffers, gradients and random state come back as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Iterator
+
+import torch
+
+_MODE_LOCK = threading.RLock()  # mode flags are shared by every caller of a model
+
+
+@contextlib.contextmanager
+def eval_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Sets eval() where the root is in train mode and puts every module's own flag back. Flags of a root that is already
+    in eval mode are the user's choice and stay."""
+    if not model.training:
+        yield
+        return
+    with _MODE_LOCK:
+        flags = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, flag in flags:
+                module.training = flag
+
+
+@contextlib.contextmanager
+def untouched(model: torch.nn.Module) -> Iterator[None]:
+    """Inside: inference mode of the model, no gradients. After: nothing of the model or the random state has changed."""
+    buffers = [(b, b.detach().clone(), b._version) for b in model.buffers() if not b.is_meta]
+    gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    try:
+        with eval_mode(model), torch.no_grad():
+            yield
+    finally:
+        torch.set_rng_state(torch_state)
+        random.setstate(python_state)
+        for parameter, gradient, requires in gradients:
+            parameter.grad = gradient
+            parameter.requires_grad_(requires)
+        with torch.no_grad():
+            for buffer, saved, version in buffers:
+                if buffer._version != version:
+                    buffer.copy_(saved)
