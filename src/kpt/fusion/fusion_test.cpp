@@ -169,7 +169,7 @@ TEST(Rewriter, ReportsValuesSourceAndReason) {
   const Rewrite &done = context.rewrites[0], &left = context.rewrites[1];
   EXPECT_EQ(done.key, "f@b");
   EXPECT_EQ(done.where, "net.act");
-  EXPECT_EQ(done.values, (std::vector<std::string>{"b_n", "b"}));
+  EXPECT_EQ(done.values, (std::vector<std::string>{"n_b", "b"}));
   EXPECT_FALSE(left.applied);
   EXPECT_EQ(left.key, "f@d");
   EXPECT_EQ(left.why, "%c is an output of the graph");

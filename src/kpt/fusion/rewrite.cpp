@@ -79,7 +79,7 @@ class Builder {
     for (const auto& [name, t] : line.kwargs) spec.kwargs.emplace_back(name, build(t, spec));
     for (const PatternOut& out : line.outs) {
       spec.types.push_back(type_of(line, out, spec));
-      spec.names.push_back(cat(m_.root()->name, "_", out.name));
+      spec.names.push_back(cat(out.name, "_", m_.root()->name));
     }
     spec.loc = m_.nodes.front()->loc;
     if (Value* same = join_view(spec)) {

@@ -35,10 +35,12 @@ std::vector<Sym> row_space(std::vector<Sym> sizes) {
 struct Facts {
   std::unordered_map<const Node*, int> position;
   std::unordered_set<const Node*> prologue;  // run once at load: weights and constants in, fixed sizes out
+  std::unordered_set<const Node*> put_back;
 };
 
-Facts facts_of(const Graph& graph) {
+Facts facts_of(const Graph& graph, const std::unordered_set<const Node*>& put_back) {
   Facts facts;
+  facts.put_back = put_back;
   for (const Node* node : graph.nodes()) {
     facts.position.emplace(node, static_cast<int>(facts.position.size()));
     const bool fixed = std::all_of(node->inputs.begin(), node->inputs.end(), [&](const Value* v) {
@@ -50,6 +52,11 @@ Facts facts_of(const Graph& graph) {
     if (fixed && std::all_of(node->outputs.begin(), node->outputs.end(), constant)) facts.prologue.insert(node);
   }
   return facts;
+}
+
+// The prologue is left out: it runs once, so there is nothing to gain.
+bool may_join(const Facts& facts, const Node* node) {
+  return !facts.put_back.count(node) && !facts.prologue.count(node) && can_be_instruction(*node);
 }
 
 class Group {
@@ -103,7 +110,7 @@ class Group {
   }
 
   bool try_add(Node* node) {
-    if (!can_be_instruction(*node) || facts_.prologue.count(node)) return false;
+    if (!may_join(facts_, node)) return false;
     // Equal sizes only: a smaller tensor is computed once, not once for each element it is broadcast to.
     const bool row = narrow_ != wide_ && !wide_.empty() && space(node) == narrow_ && !reduces(node);
     if (space(node) != wide_ && !row) return false;
@@ -189,14 +196,16 @@ void replace(Graph& graph, const Group& group, Node* seed, Rewrite& rewrite) {
 
 }  // namespace
 
-void group_pointwise(Graph& graph, PassContext& context) {
+namespace {
+
+// One walk over the graph. True if it changed.
+bool sweep(Graph& graph, PassContext& context, std::unordered_set<const Node*>& put_back) {
   std::vector<Node*> seeds = graph.nodes();
   std::reverse(seeds.begin(), seeds.end());
-  std::unordered_set<const Node*> gone, left_alone;
-  Facts facts = facts_of(graph);
+  std::unordered_set<const Node*> gone;
+  Facts facts = facts_of(graph, put_back);
   for (Node* seed : seeds) {
-    if (gone.count(seed) || left_alone.count(seed) || graph.use_count(seed->out()) == 0) continue;
-    if (!can_be_instruction(*seed) || facts.prologue.count(seed)) continue;  // the prologue runs once: nothing to gain
+    if (gone.count(seed) || graph.use_count(seed->out()) == 0 || !may_join(facts, seed)) continue;
     Group group(graph, facts, seed);
     group.grow();
     const std::vector<Node*> nodes = group.nodes();
@@ -204,16 +213,26 @@ void group_pointwise(Graph& graph, PassContext& context) {
     const std::string kind = group.has_reduction() ? "row" : "pointwise";
     Rewrite rewrite{cat(kind, "@", seed->out()->name), "group_pointwise", cat(kind, "(", nodes.size(), " operators)"),
                     seed->loc.scope, cat("one pass over memory instead of ", nodes.size()), true, {}};
-    if (!context.allowed(rewrite.key)) {
+    if (context.allowed(rewrite.key)) {
+      gone.insert(nodes.begin(), nodes.end());
+      replace(graph, group, seed, rewrite);
+      context.applied(std::move(rewrite));
+    } else {
       rewrite.why = "put back";
-      left_alone.insert(nodes.begin(), nodes.end());
+      put_back.insert(nodes.begin(), nodes.end());
       context.declined(std::move(rewrite));
-      continue;
     }
-    gone.insert(nodes.begin(), nodes.end());
-    replace(graph, group, seed, rewrite);
-    facts = facts_of(graph);
-    context.applied(std::move(rewrite));
+    facts = facts_of(graph, put_back);
+  }
+  return !gone.empty();
+}
+
+}  // namespace
+
+void group_pointwise(Graph& graph, PassContext& context) {
+  std::unordered_set<const Node*> put_back;
+  // A group stands where its outputs are first read, which may make room for another one: again until nothing changes.
+  while (sweep(graph, context, put_back)) {
   }
 }
 
