@@ -103,7 +103,7 @@ Parsed parse_value(const SettingInfo& info, std::string_view text) {
 void store(Slot& slot, const SettingInfo& info, std::string_view text, std::string_view source) {
   Parsed p = parse_value(info, text);
   slot.number.store(p.number, std::memory_order_relaxed);
-  slot.text = text;
+  slot.text = info.type == boolean && p.error.empty() ? (p.number ? "1" : "0") : text;  // one spelling for readers of the JSON
   slot.source = source;
   slot.error = p.error;
   slot.bad.store(!p.error.empty(), std::memory_order_release);
