@@ -245,7 +245,9 @@ class Writer:
         self.lines.append(f"{left} = {full}({arguments}) : {', '.join(types)}{loc}")
         self.names[node] = list(names) if many else names[0]
 
-    def _arguments(self, node: torch.fx.Node, target, where: str):
+    def _arguments(self, node: torch.fx.Node, target, where: str) -> list[str]:
+        """Tensor-typed arguments in schema order, then the named ones: the text form wants positional ones first."""
+        tensors, named = [], []
         for i, argument in enumerate(target._schema.arguments):
             if i < len(node.args):
                 value = node.args[i]
@@ -256,11 +258,12 @@ class Writer:
             # real_type keeps SymInt and ScalarType apart from int.
             kind = str(argument.real_type)
             if "Tensor" in kind:
-                yield self._operand(value, where)
+                tensors.append(self._operand(value, where))
             else:
                 if isinstance(value, int) and kind in _ENUMS:  # a default, given by the schema as a number
                     value = _ENUMS[kind][value]
-                yield f"{argument.name}={self._plain(value, kind, where)}"
+                named.append(f"{argument.name}={self._plain(value, kind, where)}")
+        return tensors + named
 
     def _operand(self, value, where: str) -> str:
         if isinstance(value, torch.fx.Node) and not _is_number(value):
