@@ -84,7 +84,10 @@ class Tree:
                 return True
             if (base / text).exists():
                 return True
-        return "/" not in text and text in self.stems
+        if "/" in text:
+            return False
+        # A bare name: a file anywhere, or a name rule or built library that the source speaks of.
+        return text in self.stems or (text.startswith(("*", "lib")) and text in self.text)
 
 
 class Commands:
@@ -188,6 +191,7 @@ def check_page(tree: Tree, commands: Commands, name: str, run: bool) -> tuple[li
         language, _, mark = match.group(2).strip().partition(" ")
         if language in ("bash", "sh"):
             for i, command in enumerate(match.group(3).splitlines()):
+                command = command.split(" #")[0].strip()
                 found = check_span(tree, commands, page, command) if " " in command else []
                 faults += [(line(match.start(3)) + i, fault) for fault in found]
         if mark == "run" and run:
@@ -203,7 +207,7 @@ def check_page(tree: Tree, commands: Commands, name: str, run: bool) -> tuple[li
         if not target.startswith(("http:", "https:", "mailto:")) and not tree.has_path(target, page):
             faults.append((prose.count("\n", 0, match.start()) + 1, f"got link to {target}, which does not exist"))
     for match in ENV.finditer(text):
-        if match.group(0) not in tree.capitals:
+        if match.group(0) not in tree.capitals and not match.group(0).endswith("_NAME"):
             faults.append((line(match.start()), f"got {match.group(0)}, want a setting, CMake option or macro"))
     return [f"{name}:{number}: {fault}" for number, fault in faults], snippets
 

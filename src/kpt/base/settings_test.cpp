@@ -84,8 +84,11 @@ TEST(Settings, BooleansTakeTheUsualWords) {
   for (const char* word : {"1", "true", "on", "yes"}) {
     Env env("KPT_VERIFY", word);
     EXPECT_TRUE(setting_bool("verify")) << word;
-    for (const SettingState& state : setting_states())
-      if (state.info->name == "verify") EXPECT_EQ(state.value, "1") << word;
+    for (const SettingState& state : setting_states()) {
+      if (state.info->name == "verify") {
+        EXPECT_EQ(state.value, "1") << word;
+      }
+    }
   }
 }
 
