@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/kernels/lib/cpu/finish.h"
+#include "kpt/kernels/lib/cpu/gemm.h"
+#include "kpt/kernels/lib/cpu/pack.h"
+
+namespace kpt::KPT_ISA {
+namespace {
+
+// One side of the product for one unit: element (i, k) at p[i * i_stride + k * k].
+template <class T>
+struct Side {
+  const T* p;
+  int64_t i, k;
+};
+
+template <class T>
+struct Unit {
+  Side<T> rows, lanes;  // at the first row and lane of the unit
+  int64_t row_count;
+  int lane_count, v;
+  int64_t packed_id;  // which panel this is, from 1
+  const T* bias;      // at the first row or lane
+  Place<T> y;
+  Place<const T> residual;
+};
+
+// Scratch of one worker: [0] the packed panel's id, then the tile, the widened rows, the panel.
+struct Scratch {
+  int64_t* packed;
+  float* tile;
+  float* panel;
+  float* wide;
+};
+
+template <class T>
+constexpr bool kIsFloat = false;
+template <>
+constexpr bool kIsFloat<float> = true;
+
+Scratch scratch_of(const GemmPlan& plan, void* memory) {
+  Scratch s;
+  s.packed = static_cast<int64_t*>(memory);
+  s.tile = reinterpret_cast<float*>(static_cast<char*>(memory) + 64);
+  s.panel = s.tile + kLanes * kMaxPanel;
+  s.wide = s.panel + plan.panel_floats;
+  return s;
+}
+
+template <class T>
+Unit<T> unit_at(const GemmProblem& p, const GemmPlan& plan, const GemmPointers& at, int64_t index) {
+  const int64_t block = index % plan.row_blocks;
+  const int64_t panel = index / plan.row_blocks % plan.panels;
+  int64_t item = index / plan.row_blocks / plan.panels;
+  int64_t x = 0, w = 0, y = 0, res = 0;
+  for (int d = p.batch_dims - 1; d >= 0; --d) {
+    const int64_t i = item % p.batch[d];
+    item /= p.batch[d];
+    x += i * p.x_batch[d];
+    w += i * p.w_batch[d];
+    y += i * p.y_batch[d];
+    res += i * p.residual_batch[d];
+  }
+  Unit<T> u;
+  const int64_t narrow = panel - plan.wide;
+  u.v = narrow < 0 ? plan.max_v : plan.max_v - 1;
+  const int64_t lane0 = (panel * plan.max_v - (narrow > 0 ? narrow : 0)) * kLanes;
+  const int64_t row0 = block * plan.row_block;
+  u.lane_count = static_cast<int>(plan.lanes - lane0 < u.v * kLanes ? plan.lanes - lane0 : u.v * kLanes);
+  u.row_count = plan.rows - row0 < plan.row_block ? plan.rows - row0 : plan.row_block;
+  u.packed_id = index / plan.row_blocks + 1;
+  const int64_t m0 = plan.rows_are_n ? lane0 : row0, n0 = plan.rows_are_n ? row0 : lane0;
+  const Side<T> xs{static_cast<const T*>(at.x) + x + m0 * p.x_m, p.x_m, p.x_k};
+  const Side<T> ws{static_cast<const T*>(at.w) + w + n0 * p.w_n, p.w_n, p.w_k};
+  u.rows = plan.rows_are_n ? ws : xs;
+  u.lanes = plan.rows_are_n ? xs : ws;
+  u.bias = p.has_bias ? static_cast<const T*>(at.bias) + n0 : nullptr;
+  u.y.p = static_cast<T*>(at.y) + y + m0 * p.y_m + n0;
+  u.y.row = plan.rows_are_n ? 1 : p.y_m;
+  u.y.lane = plan.rows_are_n ? p.y_m : 1;
+  if (p.has_residual) u.residual.p = static_cast<const T*>(at.residual) + res + m0 * p.residual_m + n0 * p.residual_n;
+  u.residual.row = plan.rows_are_n ? p.residual_n : p.residual_m;
+  u.residual.lane = plan.rows_are_n ? p.residual_m : p.residual_n;
+  return u;
+}
+
+// Scale, bias, activation and store of rows [r, r + tile.rows) of the unit.
+template <class T>
+void finish(const GemmProblem& p, const GemmPlan& plan, const Unit<T>& u, int64_t r, const Tile& tile) {
+  const float alpha = static_cast<float>(p.alpha), beta = static_cast<float>(p.beta);
+  if (alpha != 1) each_vector(tile, [&](VecF x) { return x * alpha; });
+  if (u.bias && plan.rows_are_n) add_row_bias(tile, u.bias + r);
+  if (u.bias && !plan.rows_are_n) add_lane_bias(tile, u.bias);
+  if (p.act != Act::none) activate(tile, p.act);
+  Place<T> y = u.y;
+  y.p += r * y.row;
+  Place<const T> residual = u.residual;
+  if (residual.p) residual.p += r * residual.row;
+  plan.rows_are_n ? store_turned(tile, y, residual, beta) : store_straight(tile, y, residual, beta);
+}
+
+template <class T>
+void panel_unit(const GemmProblem& p, const GemmPlan& plan, const Unit<T>& u, Scratch s) {
+  const int width = u.v * kLanes;
+  const float* panel = s.panel;
+  int64_t panel_k = width;
+  bool in_place = false;
+  if constexpr (kIsFloat<T>)
+    if (plan.in_place && u.lanes.i == 1 && u.lane_count == width) {
+      in_place = true;
+      panel = u.lanes.p;
+      panel_k = u.lanes.k;
+    }
+  if (!in_place && *s.packed != u.packed_id) {
+    pack(s.panel, width, u.lanes.p, u.lanes.i, u.lanes.k, u.lane_count, p.k);
+    *s.packed = u.packed_id;
+  }
+  for (int64_t r = 0; r < u.row_count; r += kLanes) {
+    const Tile tile{s.tile, width, static_cast<int>(u.row_count - r < kLanes ? u.row_count - r : kLanes), u.lane_count};
+    InPlace a{s.wide, p.k, 1};
+    if constexpr (kIsFloat<T>)
+      a = {u.rows.p + r * u.rows.i, u.rows.i, u.rows.k};
+    else
+      widen_rows(s.wide, u.rows.p + r * u.rows.i, u.rows.i, u.rows.k, tile.rows, p.k);
+    multiply(u.v, s.tile, width, a, tile.rows, panel, panel_k, p.k);
+    finish(p, plan, u, r, tile);
+  }
+}
+
+// kLanes dot products at once: R rows by kLanes / R lanes. Rows and lanes beyond the counts repeat the last one.
+template <int R, class T>
+void dot_tile(float* out, int64_t out_row, Side<T> rows, int64_t row_count, Side<T> lanes, int64_t lane_count,
+              int64_t k_count) {
+  constexpr int L = kLanes / R;
+  VecF acc[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) acc[i] = VecF{};
+  const T* a[R];
+  const T* b[L];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) a[r] = rows.p + (r < row_count ? r : row_count - 1) * rows.i;
+#pragma GCC unroll 16
+  for (int l = 0; l < L; ++l) b[l] = lanes.p + (l < lane_count ? l : lane_count - 1) * lanes.i;
+  int64_t k = 0;
+  for (; k + kLanes <= k_count; k += kLanes) {
+    VecF x[L];
+#pragma GCC unroll 16
+    for (int l = 0; l < L; ++l) x[l] = load(b[l] + k);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const VecF w = load(a[r] + k);
+#pragma GCC unroll 16
+      for (int l = 0; l < L; ++l) acc[r * L + l] = fma(w, x[l], acc[r * L + l]);
+    }
+  }
+  if (k < k_count) {
+    const int n = static_cast<int>(k_count - k);
+    VecF x[L];
+#pragma GCC unroll 16
+    for (int l = 0; l < L; ++l) x[l] = load_n(b[l] + k, n);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const VecF w = load_n(a[r] + k, n);
+#pragma GCC unroll 16
+      for (int l = 0; l < L; ++l) acc[r * L + l] = fma(w, x[l], acc[r * L + l]);
+    }
+  }
+  float total[kLanes];
+  store(total, sums(acc));
+  for (int r = 0; r < R && r < row_count; ++r)
+    for (int l = 0; l < L && l < lane_count; ++l) out[r * out_row + l] = total[r * L + l];
+}
+
+template <int R, class T>
+void dot_rows(float* out, int64_t out_row, Side<T> rows, int64_t row_count, Side<T> lanes, int64_t lane_count,
+              int64_t k_count) {
+  constexpr int L = kLanes / R;
+  for (int64_t r = 0; r < row_count; r += R)
+    for (int64_t l = 0; l < lane_count; l += L)
+      dot_tile<R, T>(out + r * out_row + l, out_row, {rows.p + r * rows.i, rows.i, 1}, row_count - r,
+                     {lanes.p + l * lanes.i, lanes.i, 1}, lane_count - l, k_count);
+}
+
+template <class T>
+void dot_unit(const GemmProblem& p, const GemmPlan& plan, const Unit<T>& u, Scratch s) {
+  const int width = u.v * kLanes;
+  for (int64_t r = 0; r < u.row_count; r += kLanes) {
+    const Tile tile{s.tile, width, static_cast<int>(u.row_count - r < kLanes ? u.row_count - r : kLanes), u.lane_count};
+    const Side<T> rows{u.rows.p + r * u.rows.i, u.rows.i, 1};
+    // Lanes of the tile beyond lane_count hold old values: `finish` computes on them and never stores them.
+    if (u.lane_count == 1)
+      dot_rows<kLanes>(s.tile, width, rows, tile.rows, u.lanes, 1, p.k);
+    else if (u.lane_count == 2)
+      dot_rows<kLanes / 2>(s.tile, width, rows, tile.rows, u.lanes, 2, p.k);
+    else
+      dot_rows<kLanes / 4>(s.tile, width, rows, tile.rows, u.lanes, u.lane_count, p.k);
+    finish(p, plan, u, r, tile);
+  }
+}
+
+template <class T>
+void task_of(const GemmProblem& p, const GemmPlan& plan, const GemmPointers& at, int64_t task, Scratch s) {
+  const int64_t first = task * plan.units_per_task;
+  const int64_t last = first + plan.units_per_task < plan.units ? first + plan.units_per_task : plan.units;
+  for (int64_t i = first; i < last; ++i) {
+    const Unit<T> u = unit_at<T>(p, plan, at, i);
+    plan.dot ? dot_unit(p, plan, u, s) : panel_unit(p, plan, u, s);
+  }
+}
+
+}  // namespace
+
+int gemm_lanes() { return kLanes; }
+int gemm_max_v() { return kMaxV; }
+void gemm_reset(void* scratch) { *static_cast<int64_t*>(scratch) = 0; }
+
+void gemm_task(const GemmProblem& p, const GemmPlan& plan, const GemmPointers& at, int64_t task, void* scratch) {
+  const Scratch s = scratch_of(plan, scratch);
+  switch (p.elem) {
+    case Elem::f32:
+      return task_of<float>(p, plan, at, task, s);
+    case Elem::bf16:
+      return task_of<Bf16>(p, plan, at, task, s);
+    case Elem::f16:
+      return task_of<F16>(p, plan, at, task, s);
+  }
+}
+
+}  // namespace kpt::KPT_ISA
