@@ -21,7 +21,7 @@ class SymParser {
  private:
   [[noreturn]] void fail(std::string_view want) {
     skip();
-    const std::string got = at_ < text_.size() ? cat("'", text_.substr(at_, 16), "'") : "the end";
+    const std::string got = at_ < text_.size() ? cat("'", text_.substr(at_, 24), "'") : "the end";
     throw_error(ErrorKind::bad_input, "base.sym.parse", cat("column ", at_ + 1, ": got ", got, ", ", want));
   }
 
