@@ -226,7 +226,8 @@ Value* Rewriter::full(const TensorType& type, Attr fill) {
 
 void Rewriter::replace(Value* old, Value* by) {
   graph_.replace_uses(old, by);
-  if (std::find(made_.begin(), made_.end(), by) != made_.end()) graph_.take_name(by, old);
+  const bool numbered = by->name.find_first_not_of("0123456789") == std::string::npos;
+  if (numbered || std::find(made_.begin(), made_.end(), by) != made_.end()) graph_.take_name(by, old);
 }
 
 void Rewriter::replace_node(Value* by) {

@@ -53,7 +53,8 @@ class Rewriter {
   Value* cast(Value* x, DType dtype);
   Value* full(const TensorType& type, Attr fill);
 
-  // Uses of `old` become uses of `by`; a value made by this rewriter takes the name of `old`.
+  // Uses of `old` become uses of `by`; a value made by this rewriter, or still without a name but a number, takes the
+  // name of `old`.
   void replace(Value* old, Value* by);
   // replace() for the only output of the node, then erases the node.
   void replace_node(Value* by);
