@@ -36,19 +36,33 @@ void expand(RuleChecker& c) {
     const Sym& want = out[out.size() - x.size() + i];
     if (c.differ(x[i], want) && c.differ(x[i], Sym(1))) c.fail("got size ", x[i], " on axis ", i, ", want 1 or ", want);
   }
-  if (find(c.node.kwargs, "size")) c.shape(get_syms(c.node.kwargs, "size"), out, "size");
+  if (!find(c.node.kwargs, "size")) return;
+  std::vector<Sym> said = get_syms(c.node.kwargs, "size");
+  if (said.size() == out.size())
+    for (size_t i = 0; i < said.size(); ++i)
+      if (said[i] == Sym(-1)) said[i] = out[i];  // as captured: "this axis as it is"
+  c.shape(said, out, "size");
+}
+
+// A position as PyTorch reads it: negative counts from the end, beyond the end is the end. Captured graphs hold these.
+Sym resolve(RuleChecker& c, const Sym& position, const Sym& size) {
+  const Sym at = c.surely_less(position, 0) ? position + size : position;
+  return c.surely_less(size, at) ? size : at;
 }
 
 void slice(RuleChecker& c) {
   std::vector<Sym> want = c.sizes(0);
   const size_t d = static_cast<size_t>(c.axis(get_int(c.node.kwargs, "dim", 0), static_cast<int>(want.size())));
   if (!c.ok()) return;
-  const Sym start = get_sym(c.node.kwargs, "start", 0);
-  const Sym end = get_sym(c.node.kwargs, "end", want[d]);
+  const Sym start = resolve(c, get_sym(c.node.kwargs, "start", 0), want[d]);
+  const Sym given = get_sym(c.node.kwargs, "end", want[d]);
+  const bool open = given.is_const() && given.value() == INT64_MAX;
+  const Sym end = open ? want[d] : resolve(c, given, want[d]);
   const int64_t step = get_int(c.node.kwargs, "step", 1);
   if (step < 1) return c.fail("got step ", step, ", want 1 or more");
-  if (c.surely_less(start, 0) || c.surely_less(end, start) || c.surely_less(want[d], end))
+  if (c.surely_less(start, 0) || c.surely_less(end, start))
     return c.fail("got ", start, " to ", end, ", want 0 <= start <= end <= ", want[d]);
+  if (!c.surely_less(end, want[d] + 1)) return;  // PyTorch clamps: which end it is depends on the sizes
   want[d] = floordiv(end - start + (Sym(step) - 1), step);
   c.out_shape(want);
 }
@@ -57,10 +71,11 @@ void select(RuleChecker& c) {
   std::vector<Sym> want = c.sizes(0);
   const int d = c.axis(get_int(c.node.kwargs, "dim", 0), static_cast<int>(want.size()));
   if (!c.ok()) return;
-  const Sym index = get_sym(c.node.kwargs, "index", 0);
   const Sym size = want[static_cast<size_t>(d)];
+  const Sym given = get_sym(c.node.kwargs, "index", 0);
+  const Sym index = c.surely_less(given, 0) ? given + size : given;
   if (c.surely_less(index, 0) || c.surely_less(size - 1, index))
-    return c.fail("got index ", index, ", want one in [0, ", size, ")");
+    return c.fail("got index ", index, ", want one in [-", size, ", ", size, ")");
   want.erase(want.begin() + d);
   c.out_shape(want);
 }
