@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds which rewrite or kernel made a plan wrong, and puts back only that.
 
-Values keep their captured names through every rewrite, so the optimised graph and the plain one can be compared value by
-value. The first bad value in order of computation is where the fault entered: its kernel is banned, or the rewrites that
-now compute it are put back, one at a time, until the fault has moved on or is gone.
+Values keep their captured names through every rewrite, so the optimised graph and the plain one can be compared value
+by value. The first bad value in order of computation is where the fault entered: its kernel is banned, or the rewrites
+that now compute it are put back, one at a time, until the fault has moved on or is gone.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ class Bisect:
                 good.add(name)
         return None, good
 
-    def _compare(self, plan: Plan, case: Case, names: list[str]) -> Iterator[tuple[str, Distance | None, Distance | None]]:
+    def _compare(
+        self, plan: Plan, case: Case, names: list[str]
+    ) -> Iterator[tuple[str, Distance | None, Distance | None]]:
         """(name, error of the plan, error of the plain graph); None where the sizes differ from the captured ones."""
         fresh = plan.probe(case.inputs, names)
         truth = self._reference.probe(case.inputs, names)
@@ -208,4 +210,3 @@ def _off(new: Distance, old: Distance) -> bool:
 def _short(text: str) -> str:
     line = text.splitlines()[0]
     return line if len(line) <= 160 else line[:159] + "…"
-

@@ -56,7 +56,9 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _compile_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--level", "-l", choices=_LEVELS, default="auto", help="how far precision may go (default: the setting)")
+    parser.add_argument(
+        "--level", "-l", choices=_LEVELS, default="auto", help="how far precision may go (default: the setting)"
+    )
     parser.add_argument("--input-shape", action="append", metavar="8x128", help="sizes of a sample; may be given again")
     parser.add_argument("--hardware", choices=("auto", "cpu"), default="auto", help="device to optimise for")
     parser.add_argument("--threads", type=int, help="threads of one call, for both models")
@@ -94,7 +96,7 @@ def _run(options: argparse.Namespace, loaded: LoadedModel, allow_fallback: bool)
     from .optimize import auto_optimize
 
     samples = loaded.samples
-    with _progress(quiet=options.json) as progress:
+    with show_progress(quiet=options.json) as progress:
         return auto_optimize(
             loaded.model,
             [_as_input(s) for s in samples] if samples else None,
@@ -115,7 +117,7 @@ def _as_input(sample: Any) -> Any:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, float], None] | None]:
+def show_progress(quiet: bool) -> Iterator[Callable[[str, float], None] | None]:
     """A bar for each stage on stderr; nothing where stderr is no terminal or JSON was asked for."""
     if quiet or not sys.stderr.isatty():
         yield None

@@ -33,7 +33,9 @@ def checks() -> list[Check]:
 
 def _python() -> Check:
     good = sys.version_info >= _PYTHON
-    return Check("python", OK if good else BROKEN, f"{platform.python_version()}, want {_PYTHON[0]}.{_PYTHON[1]} or later")
+    return Check(
+        "python", OK if good else BROKEN, f"{platform.python_version()}, want {_PYTHON[0]}.{_PYTHON[1]} or later"
+    )
 
 
 def _torch() -> Check:
@@ -42,7 +44,9 @@ def _torch() -> Check:
     import torch
 
     status = OK if torch.__version__.startswith(_DEVELOPED_WITH) else WARNING
-    return Check("torch", status, f"{torch.__version__}, developed with {_DEVELOPED_WITH}; {torch.get_num_threads()} threads")
+    return Check(
+        "torch", status, f"{torch.__version__}, developed with {_DEVELOPED_WITH}; {torch.get_num_threads()} threads"
+    )
 
 
 def _native() -> list[Check]:

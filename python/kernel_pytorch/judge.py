@@ -128,7 +128,9 @@ def _judge_output(level: str, new: torch.Tensor, old: torch.Tensor, case: Case, 
     off_new = distance(new, truth)
     in_bf16 = list(_values(off_old)) if old.dtype is torch.bfloat16 else []
     rule = json.loads(
-        _native.judge(level, str(old.dtype).removeprefix("torch."), list(_values(off_new)), list(_values(off_old)), in_bf16)
+        _native.judge(
+            level, str(old.dtype).removeprefix("torch."), list(_values(off_new)), list(_values(off_old)), in_bf16
+        )
     )
     return OutputError(
         name, case.name, off_new.rel_rmse, off_old.rel_rmse, rule["bound"], off_new.cosine, rule["ok"], rule["reason"]
@@ -180,7 +182,13 @@ def odd_size(hint: int, lo: int, hi: int) -> int | None:
 def pad_mask(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """A 2-D attention mask of ones, with the second half of its first row taken out."""
     integral = not tensor.is_floating_point() and not tensor.is_complex()
-    if name.endswith("attention_mask") and tensor.dim() == 2 and integral and min(tensor.shape) > 1 and bool(tensor.all()):
+    if (
+        name.endswith("attention_mask")
+        and tensor.dim() == 2
+        and integral
+        and min(tensor.shape) > 1
+        and bool(tensor.all())
+    ):
         tensor = tensor.clone()
         tensor[0, tensor.shape[1] // 2 + 1 :] = 0
     return tensor

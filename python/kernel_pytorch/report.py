@@ -122,7 +122,10 @@ def _finite(value: Any) -> Any:
 
 
 def place(where: str) -> str:
-    """A module path without the numbers of repeated layers: encoder.layer.3.output -> encoder.layer.*.output."""
+    """The class of `path:Class`; else the path without the numbers of repeated layers, encoder.layer.*.output."""
+    owner = where.partition(":")[2]
+    if owner:
+        return owner
     return re.sub(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)", "*", where) or "whole graph"
 
 

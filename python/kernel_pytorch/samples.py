@@ -76,7 +76,9 @@ def _one(value: Any, name: str) -> Sample:
     elif isinstance(value, Mapping):
         wrong = [key for key in value if not isinstance(key, str)]
         if wrong:
-            raise input_error("auto_optimize", f"{name} with the key {wrong[0]!r}", "names of arguments", "a dict of str")
+            raise input_error(
+                "auto_optimize", f"{name} with the key {wrong[0]!r}", "names of arguments", "a dict of str"
+            )
         sample = Sample((), dict(value))
     else:
         raise input_error(

@@ -39,7 +39,8 @@ def _candidates(plan: Plan) -> list[_Candidate]:
             values = kernels.setdefault(step["kernel"], set())
             values.update(f"{step['kernel']}@{value}" for value in step["value"].split(", "))
     found = [
-        _Candidate(f"kernel {name}", plan.choices.without(ban=frozenset(bans)), len(bans)) for name, bans in kernels.items()
+        _Candidate(f"kernel {name}", plan.choices.without(ban=frozenset(bans)), len(bans))
+        for name, bans in kernels.items()
     ]
     found += [
         _Candidate(name, plan.choices.without(disabled=frozenset({name})), count) for name, count in passes.items()
