@@ -5,11 +5,21 @@ namespace kpt {
 
 namespace {
 
+// The sizes an attribute says must be the output's; -1, as captured, stands for the one that fits.
+void said_shape(RuleChecker& c, const char* attribute) {
+  if (!find(c.node.kwargs, attribute)) return;
+  std::vector<Sym> said = get_syms(c.node.kwargs, attribute);
+  const auto& out = c.out().sizes;
+  for (size_t i = 0; i < said.size() && said.size() == out.size(); ++i)
+    if (said[i] == Sym(-1)) said[i] = out[i];
+  c.shape(said, out, attribute);
+}
+
 void reshape(RuleChecker& c) {
   const Sym have = numel(c.sizes(0));
   const Sym want = numel(c.out().sizes);
   if (c.differ(have, want)) c.fail("got ", have, " elements for an output of ", want);
-  if (find(c.node.kwargs, "shape")) c.shape(get_syms(c.node.kwargs, "shape"), c.out().sizes, "shape");
+  said_shape(c, "shape");
 }
 
 void permute(RuleChecker& c) {
@@ -36,12 +46,7 @@ void expand(RuleChecker& c) {
     const Sym& want = out[out.size() - x.size() + i];
     if (c.differ(x[i], want) && c.differ(x[i], Sym(1))) c.fail("got size ", x[i], " on axis ", i, ", want 1 or ", want);
   }
-  if (!find(c.node.kwargs, "size")) return;
-  std::vector<Sym> said = get_syms(c.node.kwargs, "size");
-  if (said.size() == out.size())
-    for (size_t i = 0; i < said.size(); ++i)
-      if (said[i] == Sym(-1)) said[i] = out[i];  // as captured: "this axis as it is"
-  c.shape(said, out, "size");
+  said_shape(c, "size");
 }
 
 // A position as PyTorch reads it: negative counts from the end, beyond the end is the end. Captured graphs hold these.

@@ -51,6 +51,10 @@ std::optional<Layout> expand_layout(const std::vector<Sym>& from, const Layout& 
   return out;
 }
 
+// Positions as PyTorch reads them, for graphs as captured: negative counts from the end.
+size_t axis(int64_t d, size_t rank) { return static_cast<size_t>(d < 0 ? d + static_cast<int64_t>(rank) : d); }
+Sym position(const Sym& at, const Sym& size) { return at.is_const() && at.value() < 0 ? at + size : at; }
+
 }  // namespace
 
 Layout contiguous_layout(const std::vector<Sym>& sizes) {
@@ -76,19 +80,19 @@ std::optional<Layout> view_layout(const Node& view, const Layout& base) {
   if (view.op == "aten.expand") return expand_layout(from, base, to);
   if (view.op == "aten.permute") {
     Layout out{base.offset, {}};
-    for (int64_t d : get_ints(view.kwargs, "dims")) out.strides.push_back(base.strides[static_cast<size_t>(d)]);
+    for (int64_t d : get_ints(view.kwargs, "dims")) out.strides.push_back(base.strides[axis(d, from.size())]);
     return out;
   }
-  const auto dim = static_cast<size_t>(get_int(view.kwargs, "dim", 0));
+  const size_t dim = axis(get_int(view.kwargs, "dim", 0), from.size());
   if (view.op == "aten.slice.Tensor") {
     Layout out = base;
-    out.offset = out.offset + get_sym(view.kwargs, "start", 0) * base.strides[dim];
+    out.offset = out.offset + position(get_sym(view.kwargs, "start", 0), from[dim]) * base.strides[dim];
     out.strides[dim] = base.strides[dim] * get_sym(view.kwargs, "step", 1);
     return out;
   }
   KPT_ASSERT(view.op == "aten.select.int", "runtime.layout", "no layout rule for ", view.op);
   Layout out = base;
-  out.offset = out.offset + get_sym(view.kwargs, "index", 0) * base.strides[dim];
+  out.offset = out.offset + position(get_sym(view.kwargs, "index", 0), from[dim]) * base.strides[dim];
   out.strides.erase(out.strides.begin() + static_cast<std::ptrdiff_t>(dim));
   return out;
 }

@@ -76,8 +76,8 @@ TEST(Memory, SharedSlotsNeverOverlapInTime) {
     for (size_t i = 0; i < buffers.size(); ++i) {
       ASSERT_GE(slots[static_cast<size_t>(buffers[i].slot)].eval(hints), buffers[i].bytes.eval(hints));
       for (size_t j = 0; j < i; ++j)
-        if (buffers[i].slot == buffers[j].slot)
-          ASSERT_TRUE(buffers[i].last < buffers[j].first || buffers[j].last < buffers[i].first);
+        ASSERT_TRUE(buffers[i].slot != buffers[j].slot || buffers[i].last < buffers[j].first ||
+                    buffers[j].last < buffers[i].first);
     }
   }
 }
