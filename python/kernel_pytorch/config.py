@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KernelPyTorchConfig: the one settings table of the core, as Python sees it. Names, defaults and docs come from C++."""
+"""KernelPyTorchConfig: the one settings table of the core, as Python sees it. Names, defaults and docs come from
+C++."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ _AGREE = 5e-5
 
 
 def read_sentences(path: Path) -> tuple[list[str], list[tuple[int, int]]]:
-    """Sentences of a UTF-8 file, one a line or two as `a | b`, and the index pairs of the latter. Empty lines and comments
-    (#) do not count. InputError where there is no pair."""
+    """Sentences of a UTF-8 file, one a line or two as `a | b`, and the index pairs of the latter. Empty lines and
+    comments (#) do not count. InputError where there is no pair."""
     if not path.is_file():
         raise input_error("demo", f"no file {path}", "a text file with a sentence a line", "--sentences FILE")
     sentences: list[str] = []

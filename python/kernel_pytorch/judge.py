@@ -72,7 +72,8 @@ def effective_level(level: str, dtype: torch.dtype) -> tuple[str, str]:
 
 
 def make_case(name: str, program: Program, sample: Sample, result: Any, reference: Plan) -> Case:
-    """`result`: what the original made of the sample. Runs the reference. InputError where the two do not fit together."""
+    """`result`: what the original made of the sample. Runs the reference. InputError where the two do not fit
+    together."""
     inputs = program.flatten(sample)
     original = [t.detach() for t in program.output_tensors(result)]
     truth = reference.run(inputs)
@@ -101,7 +102,8 @@ def _suspect(original: torch.Tensor, d: Distance) -> bool:
 
 
 def judge(level: str, plan: Plan, program: Program, cases: list[Case]) -> Verdict:
-    """Runs the plan on each case and applies the level's rule to every output; stops after the first case that fails."""
+    """Runs the plan on each case and applies the level's rule to every output; stops after the first case that
+    fails."""
     verdict = Verdict(True, "")
     for case in cases:
         try:
@@ -142,7 +144,8 @@ def _values(d: Distance) -> tuple[float, ...]:
 
 
 def resized(program: Program, sample: Sample, sizes: dict[str, int]) -> Sample | None:
-    """The sample with other sizes, by repeating or cutting rows, so that the values stay real; a mask of ones gets padding.
+    """The sample with other sizes, by repeating or cutting rows, so that the values stay real; a mask of ones gets
+    padding.
 
     None where an input has a size computed from several symbols: cutting one axis alone would break it.
     """

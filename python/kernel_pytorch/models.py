@@ -102,7 +102,8 @@ def load_folder(folder: Path) -> torch.nn.Module:
 
 
 def check_safetensors(path: Path) -> None:
-    """Compares the header with the length of the file: a file cut short is named as such before anything is allocated."""
+    """Compares the header with the length of the file: a file cut short is named as such before anything is
+    allocated."""
     if not path.is_file():
         raise input_error("models", f"no file {path}", "the weights of the model", "installing the package again")
     size = path.stat().st_size

@@ -166,6 +166,12 @@ class OptimizedModule(torch.nn.Module):
                     self._mark_stale(f"the weight {name} is now {tensor.dtype} {list(tensor.shape)} on {tensor.device}")
                 return
 
+    def refresh_weights(self) -> None:
+        """Makes again at the next call what was derived from weights (merged, folded). Only needed after edits that
+        torch keeps no count of: through `.data`, or of tensors made under inference_mode. All others are noticed."""
+        if self._plan is not None:
+            self._plan.native.refresh_weights()
+
     def _mark_stale(self, why: str) -> None:
         self.__dict__["_stale"] = f"{why}. Call auto_optimize again"
 

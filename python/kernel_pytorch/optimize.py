@@ -53,7 +53,8 @@ def auto_optimize(
     release_original: bool = False,
     progress: Progress | None = None,
 ) -> OptimizedModule:
-    """Returns `model` made faster for inference on this machine, or `model` wrapped as it is, with the reason in `.report`.
+    """Returns `model` made faster for inference on this machine, or `model` wrapped as it is, with the reason in
+    `.report`.
 
     sample_inputs: a tensor, a tuple of arguments or a dict of keyword arguments of a typical call, or a list of such to
       show the shapes that will come. None works for HuggingFace models.
@@ -185,7 +186,8 @@ class _Job:
                     raise input_error("auto_optimize", f"a sample on {t.device}", "the model's device, cpu", "x.cpu()")
 
     def _run_original(self) -> list[Any]:
-        """Its result for each sample. One that it does not take is the caller's fault, and its own message says most."""
+        """Its result for each sample. One that it does not take is the caller's fault, and its own message says
+        most."""
         results = []
         for i, sample in enumerate(self.samples):
             try:
@@ -194,7 +196,7 @@ class _Job:
                 which = f"sample_inputs[{i}]" if len(self.samples) > 1 else "sample_inputs"
                 raise InputError(
                     f"[auto_optimize] got {which} ({sample.describe()}) that the model itself refuses: "
-                    f"{type(error).__name__}: {error}; want the inputs of a working call, try model(...) with them first"
+                    f"{type(error).__name__}: {error}; want inputs that work, try model(...) with them first"
                 ) from error
         return results
 

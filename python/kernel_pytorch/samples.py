@@ -55,7 +55,8 @@ def _collect(value: Any, found: list[torch.Tensor]) -> None:
 
 
 def normalise(model: torch.nn.Module, sample_inputs: Any) -> list[Sample]:
-    """Sample calls from a tensor, a tuple of arguments, a dict of keyword arguments, or a list of such; None derives one.
+    """Sample calls from a tensor, a tuple of arguments, a dict of keyword arguments, or a list of such; None derives
+    one.
 
     Raises InputError with what to pass where the value is none of these or nothing can be derived.
     """
@@ -113,8 +114,8 @@ def _derive(model: torch.nn.Module) -> Sample:
         return _on_device(model, dict(dummy))
     raise InputError(
         f"[auto_optimize] got no sample_inputs and {type(model).__name__} says nothing of its inputs (no HuggingFace "
-        "config or dummy_inputs), want the inputs of a typical call, try sample_inputs=x, a tuple of arguments or a dict "
-        "of keyword arguments"
+        "config or dummy_inputs), want the inputs of a typical call, try sample_inputs=x, a tuple of arguments or a "
+        "dict of keyword arguments"
     )
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the original for inference and leaves no trace: mode, buffers, gradients and random state come back as they were."""
+"""Runs the original for inference and leaves no trace: mode, buffers, gradients and random state come back as they
+were."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ _MODE_LOCK = threading.RLock()  # mode flags are shared by every caller of a mod
 
 @contextlib.contextmanager
 def eval_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Sets eval() where the root is in train mode and puts every module's own flag back. Flags of a root that is already
-    in eval mode are the user's choice and stay."""
+    """Sets eval() where the root is in train mode and puts every module's own flag back. Flags of a root that is
+    already in eval mode are the user's choice and stay."""
     if not model.training:
         yield
         return
@@ -32,8 +33,9 @@ def eval_mode(model: torch.nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(model: torch.nn.Module) -> Iterator[None]:
-    """Inside: inference mode of the model, no gradients. After: nothing of the model or the random state has changed."""
-    buffers = [(b, b.detach().clone(), b._version) for b in model.buffers() if not b.is_meta]
+    """Inside: inference mode of the model, no gradients. After: nothing of the model or the random state has
+    changed."""
+    buffers = [(b, b.detach().clone(), _version(b)) for b in model.buffers() if not b.is_meta]
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     torch_state, python_state = torch.get_rng_state(), random.getstate()
     try:
@@ -45,7 +47,12 @@ def untouched(model: torch.nn.Module) -> Iterator[None]:
         for parameter, gradient, requires in gradients:
             parameter.grad = gradient
             parameter.requires_grad_(requires)
-        with torch.no_grad():
-            for buffer, saved, version in buffers:
-                if buffer._version != version:
+        for buffer, saved, version in buffers:
+            if version is None or buffer._version != version:
+                with torch.inference_mode() if buffer.is_inference() else torch.no_grad():
                     buffer.copy_(saved)
+
+
+def _version(tensor: torch.Tensor) -> int | None:
+    """Torch's count of edits in place; inference tensors have none."""
+    return None if tensor.is_inference() else tensor._version

@@ -128,8 +128,9 @@ def paired(
     min_rounds: int = MIN_ROUNDS,
     progress: Callable[[float], None] | None = None,
 ) -> Timing:
-    """Times (shape, original, new) triples. Stops when decided or when the budget is spent, after at least `min_rounds`;
-    calls so slow that even these would take twice the budget get 3 rounds, the fewest an interval can be made of."""
+    """Times (shape, original, new) triples. Stops when decided or when the budget is spent, after at least
+    `min_rounds`; calls so slow that even these would take twice the budget get 3 rounds, the fewest an interval can
+    be made of."""
     start = time.perf_counter()
     repeats = []
     expected = 0.0
