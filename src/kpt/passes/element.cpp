@@ -115,7 +115,9 @@ ElementEvaluator::ElementEvaluator(const Graph& graph) : graph_(graph), decls_(g
 
 Sym ElementEvaluator::position(const std::string& hint, const Sym& size) {
   if (size == Sym(1)) return 0;
-  const std::string name = cat("at_", hint, "_", last_.size(), "_");
+  std::string name = hint;
+  const auto taken = [&](const SymbolDecl& d) { return d.name == name; };
+  while (std::any_of(decls_.begin(), decls_.end(), taken)) name += "_";
   const int64_t hi = size.range(graph_.symbols).hi;
   decls_.push_back({name, 0, hi == INT64_MAX ? hi : std::max<int64_t>(hi - 1, 0), 0});
   last_.emplace(name, size - Sym(1));

@@ -89,7 +89,7 @@ Value* provable(Graph& graph, const Node& node, Rewriter& rw) {
   return rw.full(node.out()->type, c->always());
 }
 
-void fold_constants(Graph& graph, PassContext& context) {
+bool sweep(Graph& graph, PassContext& context, bool first) {
   bool changed = false;
   for (Node* node : graph.nodes()) {
     if (node->outputs.size() != 1 || node->op == "kpt.constant" || node->op == "aten.full") continue;
@@ -98,7 +98,7 @@ void fold_constants(Graph& graph, PassContext& context) {
               "", true, {node->out()->name}};
     if (!context.allowed(r.key)) {
       r.why = "put back";
-      context.declined(r);
+      if (first) context.declined(r);
       continue;
     }
     r.why = cat(node->op, " on literals");
@@ -121,6 +121,14 @@ void fold_constants(Graph& graph, PassContext& context) {
     changed = true;
   }
   if (changed) sweep_dead(graph);
+  return changed;
+}
+
+// A sweep follows the order of the graph, so one does nearly all; x ** 2 of a literal takes two.
+void fold_constants(Graph& graph, PassContext& context) {
+  constexpr int kMaxSweeps = 8;
+  for (int i = 0; i < kMaxSweeps; ++i)
+    if (!sweep(graph, context, i == 0)) return;
 }
 
 }  // namespace

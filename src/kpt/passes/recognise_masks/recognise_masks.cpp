@@ -75,32 +75,38 @@ Verdict split(const Condition& condition, const Positions& at, Mask& mask) {
   return yes();
 }
 
-// The atom's tensor as bool [B, T]; null, with the reason, where its sizes are not shown to be those.
-Value* key_operand(const Atom& atom, const Positions& at, const std::vector<Sym>& sizes, Rewriter& rw, Verdict& verdict) {
-  Value* v = atom.value;
-  std::vector<int64_t> order;
+// Which dimensions of a key atom's tensor are batch and key; -1 where it has none.
+struct KeyDims {
   int64_t batch = -1, key = -1;
+};
+
+// Sizes must be shown equal to [B, T]: the mask of one symbol does not fit the input of another.
+Verdict find_dims(const Atom& atom, const Positions& at, const std::vector<Sym>& sizes, KeyDims& dims) {
+  const Value* v = atom.value;
   for (size_t d = 0; d < atom.at.size(); ++d) {
     const bool is_batch = !at.b.is_const() && atom.at[d] == at.b, is_key = !at.j.is_const() && atom.at[d] == at.j;
-    if (is_batch && batch < 0) batch = static_cast<int64_t>(d);
-    else if (is_key && key < 0) key = static_cast<int64_t>(d);
-    else if (v->type.sizes[d] != Sym(1)) {
-      verdict = no("%", v->name, " is read at one place of dimension ", d, " of several");
-      return nullptr;
-    }
+    if (is_batch && dims.batch < 0) dims.batch = static_cast<int64_t>(d);
+    else if (is_key && dims.key < 0) dims.key = static_cast<int64_t>(d);
+    else if (v->type.sizes[d] != Sym(1))
+      return no("%", v->name, " is read at one place of dimension ", d, " of several");
   }
   const auto fits = [&](int64_t dim, const Sym& size) { return dim < 0 || v->type.sizes[static_cast<size_t>(dim)] == size; };
-  if (!fits(batch, sizes[0]) || !fits(key, sizes[1])) {
-    verdict = no("%", v->name, " : ", v->type, " is not shown to have sizes [", sizes[0], ", ", sizes[1],
-                 "]; give the mask the batch and length symbols of the input");
-    return nullptr;
-  }
-  if (batch >= 0 && key >= 0 && key < batch) {  // all other dimensions are 1
+  if (!fits(dims.batch, sizes[0]) || !fits(dims.key, sizes[1]))
+    return no("%", v->name, " : ", v->type, " is not shown to have sizes [", sizes[0], ", ", sizes[1],
+              "]; give the mask the batch and length symbols of the input");
+  return yes();
+}
+
+// The atom's tensor as bool [B, T]. All dimensions but batch and key are 1.
+Value* key_operand(const Atom& atom, const KeyDims& dims, const std::vector<Sym>& sizes, Rewriter& rw) {
+  Value* v = atom.value;
+  if (dims.batch >= 0 && dims.key >= 0 && dims.key < dims.batch) {
+    std::vector<int64_t> order;
     for (size_t d = 0; d < atom.at.size(); ++d) order.push_back(static_cast<int64_t>(d));
-    std::swap(order[static_cast<size_t>(batch)], order[static_cast<size_t>(key)]);
+    std::swap(order[static_cast<size_t>(dims.batch)], order[static_cast<size_t>(dims.key)]);
     v = rw.permute(v, order);
   }
-  v = rw.reshape(v, {batch < 0 ? Sym(1) : sizes[0], key < 0 ? Sym(1) : sizes[1]});
+  v = rw.reshape(v, {dims.batch < 0 ? Sym(1) : sizes[0], dims.key < 0 ? Sym(1) : sizes[1]});
   v = rw.expand(v, sizes);
   return atom.negated ? rw.make("aten.logical_not", {{v, {}}}, {}, v->type) : v;
 }
@@ -138,7 +144,10 @@ class Recogniser {
     r.what = causal && key ? "causal + key mask" : causal ? "causal mask" : key ? "key mask" : "mask is all true";
     r.why = (key ? "the mask is [B, T], not [B, 1, S, T]" : "no mask is made or read") + result.mask.note;
     context_.applied(r);
+    changed_ = true;
   }
+
+  bool changed() const { return changed_; }
 
  private:
   const Result& recognise(Node& node, Value* mask) {
@@ -154,23 +163,27 @@ class Recogniser {
 
   void prove(Node& node, Value* mask, const std::vector<Sym>& sizes, Result& result) {
     ElementEvaluator evaluator(graph_);
-    const std::vector<Sym> p = evaluator.positions(sizes);
-    const Positions at{p[0], p[1], p[2], p[3]};
+    const Positions at{evaluator.position("batch", sizes[0]), evaluator.position("head", sizes[1]),
+                       evaluator.position("query", sizes[2]), evaluator.position("key", sizes[3])};
     if (mask->type.rank() != 4) {
       result.verdict = no("the mask has rank ", mask->type.rank());
       return;
     }
-    std::vector<Sym> where = p;
+    std::vector<Sym> where{at.b, at.h, at.i, at.j};
     for (size_t d = 0; d < 4; ++d)
       if (mask->type.sizes[d] == Sym(1)) where[d] = 0;
     Condition condition;
     result.verdict = condition_of(evaluator.at(mask, where), condition, result.mask.note);
     if (result.verdict) result.verdict = split(condition, at, result.mask);
     if (!result.verdict) return;
+    const std::vector<Sym> key_sizes{sizes[0], sizes[3]};
+    std::vector<KeyDims> dims(result.mask.keys.size());
+    for (size_t i = 0; i < dims.size() && result.verdict; ++i)
+      result.verdict = find_dims(result.mask.keys[i], at, key_sizes, dims[i]);
+    if (!result.verdict) return;
     Rewriter rw(graph_, &node);
-    for (const Atom& atom : result.mask.keys) {
-      Value* key = key_operand(atom, at, {sizes[0], sizes[3]}, rw, result.verdict);
-      if (!key) return;
+    for (size_t i = 0; i < dims.size(); ++i) {
+      Value* key = key_operand(result.mask.keys[i], dims[i], key_sizes, rw);
       result.key = result.key ? rw.make("aten.logical_and", {{result.key, {}}, {key, {}}}, {}, key->type) : key;
     }
   }
@@ -189,13 +202,14 @@ class Recogniser {
   Graph& graph_;
   PassContext& context_;
   std::map<std::string, Result> results_;
+  bool changed_ = false;
 };
 
 void recognise_masks(Graph& graph, PassContext& context) {
   Recogniser recogniser(graph, context);
   for (Node* node : graph.nodes())
     if (node->op == "kpt.attention") recogniser.visit(*node);
-  sweep_dead(graph);
+  if (recogniser.changed()) sweep_dead(graph);
 }
 
 }  // namespace
