@@ -72,7 +72,8 @@ TEST(PatternText, MalformedPatternsNameLineAndCause) {
       {"? %y = aten.relu(%x)\n=>\n%y = aten.abs(%x)", "got '? ' on the last line"},
       {"? %h = aten.exp(1)\n%y = aten.relu(%h)\n=>\n%y = aten.abs(1)", "without a %value as first operand"},
       {"%h = aten.exp(%x)\n? %k = aten.add.Tensor(%h, %m)\n%y = aten.relu(%k)\n=>\n%y = aten.add.Tensor(%x, %m)",
-       "got %m, which nothing defines"},
+       "got %m, which only a '? ' line binds: want %m?"},
+      {"? %h = aten.exp(%x)\n%y = aten.relu(%h)\n=>\n%y, %h = aten.abs(%x)", "whose value is defined behind '=>' too"},
       {"%y = aten.relu([[[[[[[[[[[%x]]]]]]]]]]])\n=>\n%y = aten.abs(%x)", "got lists nested deeper"},
   };
   for (const auto& [pattern, message] : cases) {
@@ -80,14 +81,6 @@ TEST(PatternText, MalformedPatternsNameLineAndCause) {
     EXPECT_NE(got.find("[fusion.bad] line "), std::string::npos) << pattern << "\n" << got;
     EXPECT_NE(got.find(message), std::string::npos) << pattern << "\n" << got;
   }
-}
-
-TEST(PatternText, EachSubsetOfSkippableLinesIsAnAlternative) {
-  const Pattern p = parse_pattern("? %a = aten.exp(%x)\n? %b = aten.abs(%a)\n%y = aten.relu(%b)\n=>\n%y = aten.neg(%x)\n", "t");
-  ASSERT_EQ(p.alternatives.size(), 4u);
-  EXPECT_EQ(p.alternatives[0].before.size(), 3u);
-  EXPECT_EQ(p.alternatives[3].before.size(), 1u);
-  EXPECT_EQ(p.alternatives[3].before[0].args[0].name, "x");
 }
 
 TEST(Registry, OrderThenNameAndNoDoubles) {
@@ -147,6 +140,16 @@ TEST(Matcher, LiteralsByValueListsByLengthDtypesByName) {
   EXPECT_EQ(rewrite("%y = aten.mul.Tensor(%c, 3)\n=>\n%y = aten.relu(%c)\n", body), body);
   EXPECT_EQ(rewrite("%y = aten.mul.Tensor(%c, 2) : bf16\n=>\n%y = aten.relu(%c)\n", body), body);
   EXPECT_NE(rewrite("%y = aten.mul.Tensor(%c, 2) : f32\n=>\n%y = aten.relu(%c)\n", body), body);
+}
+
+TEST(Matcher, LinesThatMayBeMissing) {
+  const std::string pattern = "? %a = aten.exp(%x)\n? %b = aten.add.Tensor(%a, %m)\n%y = aten.relu(%b)\n=>\n%y = kpt.made(%x, %m?)\n";
+  const auto run = [&](const std::string& body) { return rewrite(pattern, "input %x : f32[4]\ninput %z : f32[4]\n" + body + "return %y\n"); };
+  const auto want = [](const std::string& made) { return "input %x : f32[4]\ninput %z : f32[4]\n%y = kpt.made(" + made + ") : f32[4]\nreturn %y\n"; };
+  EXPECT_EQ(run("%a = aten.exp(%x) : f32[4]\n%b = aten.add.Tensor(%a, %z) : f32[4]\n%y = aten.relu(%b) : f32[4]\n"), want("%x, %z"));
+  EXPECT_EQ(run("%a = aten.exp(%x) : f32[4]\n%y = aten.relu(%a) : f32[4]\n"), want("%x, none"));
+  EXPECT_EQ(run("%b = aten.add.Tensor(%x, %z) : f32[4]\n%y = aten.relu(%b) : f32[4]\n"), want("%x, %z"));
+  EXPECT_EQ(run("%y = aten.relu(%x) : f32[4]\n"), want("%x, none"));
 }
 
 TEST(Matcher, AnAttributeBoundTwiceMustBeEqual) {

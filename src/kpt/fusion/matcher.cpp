@@ -94,6 +94,11 @@ class Search {
       Match whole = so_far;
       return accept_(whole);
     }
+    return present(left, so_far) || (a_.before[left - 1].skippable && absent(left, so_far));
+  }
+
+ private:
+  bool present(size_t left, const Match& so_far) {
     const PatternLine& line = a_.before[left - 1];
     Match bound = so_far;
     Node* node = producer(line, bound);
@@ -104,8 +109,12 @@ class Search {
     return commutes(line.op) && node->args.size() >= 2 && match_arguments(line, *node, true, bound) &&
            this->line(left - 1, bound);
   }
-
- private:
+  // The line's value is its first operand.
+  bool absent(size_t left, const Match& so_far) {
+    const PatternLine& line = a_.before[left - 1];
+    Match bound = so_far;
+    return bind_value(bound, line.args[0].name, bound.value(line.outs[0].name)) && this->line(left - 1, bound);
+  }
   static Node* producer(const PatternLine& line, const Match& m) {
     for (const PatternOut& out : line.outs) {
       const auto it = m.values.find(out.name);

@@ -2,7 +2,6 @@
 #include "kpt/fusion/pattern.h"
 
 #include <algorithm>
-#include <bit>
 #include <cctype>
 #include <charconv>
 #include <cmath>
@@ -10,8 +9,6 @@
 
 namespace kpt {
 namespace {
-
-constexpr int kMaxSkippable = 8;  // 256 alternatives from one text
 
 // One line of text, read from left to right.
 class Scanner {
@@ -185,19 +182,7 @@ void each_value(const PatternLine& line, const std::function<void(const Term&)>&
   for (const auto& [name, t] : line.kwargs) each_value(t, see);
 }
 
-void rename(Term& term, const std::string& from, const std::string& to) {
-  if (term.kind == Term::Kind::value && term.name == from) term.name = to;
-  for (Term& item : term.items) rename(item, from, to);
-}
-
-void rename(std::vector<PatternLine>& lines, const std::string& from, const std::string& to) {
-  for (PatternLine& line : lines) {
-    for (Term& t : line.args) rename(t, from, to);
-    for (auto& [name, t] : line.kwargs) rename(t, from, to);
-  }
-}
-
-// Checks of one alternative, and of each of its reduced forms.
+// What must hold for every alternative, so that matching and rewriting need no further checks.
 class Checker {
  public:
   Checker(const Alternative& alternative, std::string_view fusion) : a_(alternative), fusion_(fusion) {}
@@ -223,8 +208,11 @@ class Checker {
     std::set<std::string> free;
     for (size_t i = 0; i < a_.before.size(); ++i) {
       const PatternLine& line = a_.before[i];
+      if (line.skippable) skippable(line);
       each_value(line, [&](const Term& t) {
         if (!defined_.count(t.name)) free.insert(t.name);
+        // A line that is absent binds its first operand alone.
+        if (!line.skippable || &t == &line.args[0]) sure_.insert(t.name);
       });
       for (const PatternOut& out : line.outs) {
         if (free.count(out.name)) fail(line.line, cat("%", out.name, " is used before it is defined"));
@@ -237,17 +225,26 @@ class Checker {
     }
     bound_ = defined_;
     bound_.insert(free.begin(), free.end());
+    sure_.insert(defined_.begin(), defined_.end());
+  }
+  void skippable(const PatternLine& line) const {
+    if (&line == &a_.root()) fail(line.line, "got '? ' on the last line before '=>'");
+    if (line.args.empty() || line.args[0].kind != Term::Kind::value || line.args[0].optional || line.outs.size() != 1)
+      fail(line.line, "got a '? ' line without a %value as first operand");
+    if (a_.defines_after(line.outs[0].name)) fail(line.line, "got a '? ' line whose value is defined behind '=>' too");
   }
   void no_fill(const PatternLine& line, const Term& t) const {
     if (t.kind == Term::Kind::fill) fail(line.line, cat("got $", t.name, " before '=>': want ?", t.name));
     for (const Term& item : t.items) no_fill(line, item);
   }
   void right() const {
-    std::set<std::string> known = bound_, made;
+    std::set<std::string> known = bound_, sure = sure_, made;
     for (const PatternLine& line : a_.after) {
       if (line.skippable) fail(line.line, "got '? ' behind '=>'");
       each_value(line, [&](const Term& t) {
-        if (!t.optional && !known.count(t.name)) fail(line.line, cat("got %", t.name, ", which nothing defines"));
+        if (!known.count(t.name)) fail(line.line, cat("got %", t.name, ", which nothing defines"));
+        if (!t.optional && !sure.count(t.name))
+          fail(line.line, cat("got %", t.name, ", which only a '? ' line binds: want %", t.name, "?"));
         if (defined_.count(t.name) && !made.count(t.name))
           fail(line.line, cat("got %", t.name, ", which the rewrite removes: define it first"));
       });
@@ -256,6 +253,7 @@ class Checker {
           fail(line.line, cat("%", out.name, " is an input of the pattern, so it cannot be defined"));
         if (!made.insert(out.name).second) fail(line.line, cat("%", out.name, " is defined twice"));
         known.insert(out.name);
+        sure.insert(out.name);
       }
     }
     for (const PatternOut& out : a_.root().outs)
@@ -265,54 +263,14 @@ class Checker {
   const Alternative& a_;
   std::string_view fusion_;
   std::set<std::string> defined_, bound_;
+  std::set<std::string> sure_;  // bound even where all '? ' lines are absent
 };
 
-// The alternative without the skippable lines of `drop` (bits over the skippable lines): each value of a dropped line
-// is its first operand.
-Alternative reduced(const Alternative& full, unsigned drop, std::string_view fusion) {
-  Alternative a;
-  a.after = full.after;
-  std::vector<std::pair<std::string, std::string>> renames;
-  unsigned bit = 0;
-  for (const PatternLine& line : full.before) {
-    const bool dropped = line.skippable && (drop >> bit++ & 1u);
-    if (!dropped) {
-      a.before.push_back(line);
-      a.before.back().skippable = false;
-    } else {
-      if (line.args.empty() || line.args[0].kind != Term::Kind::value || line.outs.size() != 1)
-        throw_error(ErrorKind::bad_input, cat("fusion.", fusion),
-                    cat("line ", line.line, ": got a '? ' line without a %value as first operand"));
-      if (full.defines_after(line.outs[0].name))
-        throw_error(ErrorKind::bad_input, cat("fusion.", fusion),
-                    cat("line ", line.line, ": got a '? ' line whose value is defined behind '=>' too"));
-      renames.emplace_back(line.outs[0].name, line.args[0].name);
-    }
-  }
-  for (auto it = renames.rbegin(); it != renames.rend(); ++it) {
-    rename(a.before, it->first, it->second);
-    rename(a.after, it->first, it->second);
-  }
-  return a;
-}
-
-void add_alternative(Pattern& pattern, const Alternative& full, int line, std::string_view fusion) {
+void check_alternative(const Alternative& a, int line, std::string_view fusion) {
   const std::string where = cat("fusion.", fusion);
-  if (full.before.empty()) throw_error(ErrorKind::bad_input, where, cat("line ", line, ": got no statement before '=>'"));
-  if (full.after.empty()) throw_error(ErrorKind::bad_input, where, cat("line ", line, ": got no statement behind '=>'"));
-  if (full.root().skippable)
-    throw_error(ErrorKind::bad_input, where, cat("line ", full.root().line, ": got '? ' on the last line before '=>'"));
-  const auto n = std::count_if(full.before.begin(), full.before.end(), [](const auto& l) { return l.skippable; });
-  if (n > kMaxSkippable)
-    throw_error(ErrorKind::bad_input, where, cat("line ", line, ": got ", n, " '? ' lines, want at most ", kMaxSkippable));
-  std::vector<unsigned> drops;
-  for (unsigned drop = 0; drop < 1u << n; ++drop) drops.push_back(drop);
-  std::stable_sort(drops.begin(), drops.end(), [](unsigned a, unsigned b) { return std::popcount(a) < std::popcount(b); });
-  for (unsigned drop : drops) {
-    Alternative a = reduced(full, drop, fusion);
-    Checker(a, fusion).run();
-    pattern.alternatives.push_back(std::move(a));
-  }
+  if (a.before.empty()) throw_error(ErrorKind::bad_input, where, cat("line ", line, ": got no statement before '=>'"));
+  if (a.after.empty()) throw_error(ErrorKind::bad_input, where, cat("line ", line, ": got no statement behind '=>'"));
+  Checker(a, fusion).run();
 }
 
 }  // namespace
@@ -332,7 +290,8 @@ Pattern parse_pattern(std::string_view text, std::string_view fusion) {
   const auto finish = [&] {
     if (!behind)
       throw_error(ErrorKind::bad_input, cat("fusion.", fusion), cat("line ", number, ": got no '=>'"));
-    add_alternative(pattern, current, number, fusion);
+    check_alternative(current, number, fusion);
+    pattern.alternatives.push_back(std::move(current));
     current = {};
     behind = false;
   };

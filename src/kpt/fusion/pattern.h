@@ -43,12 +43,11 @@ struct Alternative {
   bool defines_after(std::string_view name) const;
 };
 
-// Lines marked `? ` are gone: each subset of them is an alternative of its own, those with more lines first.
 struct Pattern {
   std::vector<Alternative> alternatives;
 };
 
-// Throws Error{bad_input} "[fusion.NAME] line 2: got ..., want ...". At most 8 `? ` lines in an alternative.
+// Throws Error{bad_input} "[fusion.NAME] line 2: got ..., want ...".
 Pattern parse_pattern(std::string_view text, std::string_view fusion);
 
 // The embedded patterns/<fusion>/pattern.kpt. Throws Error{internal} where there is none.

@@ -40,7 +40,7 @@ void fuse_and_group(const Graph& source, Totals& totals) {
 
 TEST(Property, GeneratedGraphsVerifyAndShrink) {
   Totals totals;
-  for (uint64_t seed = 0; seed < 2000; ++seed) {
+  for (uint64_t seed = 0; seed < 1500; ++seed) {
     GenerateOptions options;
     options.nodes = 2 + static_cast<int>(seed % 70);
     options.symbolic = seed % 4 != 0;
@@ -55,7 +55,7 @@ TEST(Property, GeneratedGraphsVerifyAndShrink) {
 // Pointwise and row operators alone: dense groups, many outputs, many shared values.
 TEST(Property, DensePointwiseGraphsVerifyAndShrink) {
   Totals totals;
-  for (uint64_t seed = 0; seed < 1000; ++seed) {
+  for (uint64_t seed = 0; seed < 600; ++seed) {
     GenerateOptions options;
     options.nodes = 90;
     options.views = options.matmuls = false;
