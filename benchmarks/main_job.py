@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job on this machine's CPU: python benchmarks/main_job.py speed|ready|memory|models|threads [--out FILE.jsonl]
+
+speed    MiniLM fp32 at four shapes: eager, torch.compile and ours in one process, rounds A B C C B A
+ready    seconds from the call of auto_optimize to the model ready, in a fresh process, by phase
+memory   peak resident memory: eager, optimised with the original kept, optimised with it released (a process each)
+models   small BERT, GPT-2, ViT, Llama, ResNet-50, CNN, MLP, LSTM: captured, right, paired speed
+threads  8 threads calling one optimised MiniLM 10,000 times: same answers, resident memory
+
+Each result is one JSON line with machine, versions and raw samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+THREADS = 2
+
+
+def setup():
+    import models
+    import torch
+    import transformers
+
+    import kernel_pytorch
+
+    torch.set_num_threads(THREADS)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return torch, kernel_pytorch, models
+
+
+def machine() -> dict:
+    import torch
+
+    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    return {"cpu": model, "processors": os.cpu_count(), "threads": THREADS, "torch": torch.__version__, "python": platform.python_version(),
+            "commit": commit, "date": datetime.date.today().isoformat()}  # fmt: skip
+
+
+def emit(record: dict, out: str | None) -> None:
+    record = {**record, "machine": machine()}
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        with open(out, "a") as file:
+            file.write(json.dumps(record) + "\n")
+    shown = {k: v for k, v in record.items() if k not in ("samples_ms", "machine")}
+    print(json.dumps(shown), flush=True)
+
+
+def call(model, inputs):
+    return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
+
+
+def paired(systems: dict, inputs, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds by system; each round runs them forwards and backwards, a sample is the mean of the two."""
+    times: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(3):
+        for model in systems.values():
+            call(model, inputs)
+    for _ in range(rounds):
+        spent = dict.fromkeys(systems, 0.0)
+        for name in [*systems, *reversed(systems)]:
+            start = time.perf_counter()
+            call(systems[name], inputs)
+            spent[name] += (time.perf_counter() - start) * 500
+        for name, ms in spent.items():
+            times[name].append(ms)
+    return times
+
+
+def ratio(times: dict, rival: str, ours: str = "ours") -> dict:
+    from kernel_pytorch import _native
+
+    logs = [math.log(a / b) for a, b in zip(times[rival], times[ours], strict=True)]
+    median, low, high = _native.bootstrap(logs)
+    return {"median": round(median, 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def speed(args) -> None:
+    torch, kpt, models = setup()
+    model, _ = models.make("minilm")
+    samples = [models.token_inputs(b, s) for b, s in models.MINILM_SHAPES]
+    ours = kpt.auto_optimize(model, samples, optimization_level="conservative")
+    print(ours.report)
+    compiled = torch.compile(model, dynamic=False)
+    systems = {"eager": model, "compile": compiled, "ours": ours}
+    with torch.inference_mode():
+        for (batch, length), inputs in zip(models.MINILM_SHAPES, samples, strict=True):
+            times = paired(systems, inputs, args.rounds or (60 if batch == 1 else 16))
+            medians = {name: round(statistics.median(v), 3) for name, v in times.items()}
+            best = min(("eager", "compile"), key=medians.get)
+            emit({"suite": "speed", "shape": f"{batch}x{length}", "ms": medians, "best_rival": best, "vs_best_rival": ratio(times, best),
+                  "vs_eager": ratio(times, "eager"), "kept": ours.report.kept, "samples_ms": times}, args.out)  # fmt: skip
+
+
+READY = """
+import sys, time, json, torch
+sys.path.insert(0, {here!r})
+import main_job
+_, kpt, models = main_job.setup()
+model, sample = models.make("minilm")
+start = time.perf_counter()
+fast = kpt.auto_optimize(model, sample, optimization_level="conservative")
+seconds = time.perf_counter() - start
+print("RESULT" + json.dumps(dict(seconds=round(seconds, 2), kept=fast.report.kept, phases=fast.report.to_dict()["compile_seconds"])))
+"""
+
+MEMORY = """
+import sys, json, torch
+sys.path.insert(0, {here!r})
+import main_job
+_, kpt, models = main_job.setup()
+model, sample = models.make("minilm")
+mode = {mode!r}
+if mode != "eager":
+    samples = [models.token_inputs(b, s) for b, s in models.MINILM_SHAPES]
+    model = kpt.auto_optimize(model, samples, optimization_level="conservative", release_original=mode == "released")
+with torch.inference_mode():
+    for _ in range(5):
+        for b, s in models.MINILM_SHAPES:
+            main_job.call(model, models.token_inputs(b, s))
+print("RESULT" + json.dumps(dict(mode=mode, peak_mb=main_job.peak_mb(), now_mb=main_job.resident_mb())))
+"""
+
+
+def peak_mb() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def resident_mb() -> float:
+    return round(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+
+
+def in_fresh_process(code: str) -> dict:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        if line.startswith("RESULT"):
+            return json.loads(line[6:])
+    raise SystemExit(done.stderr[-2000:])
+
+
+def ready(args) -> None:
+    setup()
+    here = str(Path(__file__).parent)
+    runs = [in_fresh_process(READY.format(here=here)) for _ in range(args.rounds or 3)]
+    emit({"suite": "ready", "seconds": statistics.median(r["seconds"] for r in runs), "runs": runs}, args.out)
+
+
+def memory(args) -> None:
+    setup()
+    here = str(Path(__file__).parent)
+    rows = {mode: in_fresh_process(MEMORY.format(here=here, mode=mode)) for mode in ("eager", "kept", "released")}
+    eager = rows["eager"]["peak_mb"]
+    emit({"suite": "memory", "rows": rows, "kept_over_eager": round(rows["kept"]["peak_mb"] / eager, 3),
+          "released_over_eager": round(rows["released"]["peak_mb"] / eager, 3)}, args.out)  # fmt: skip
+
+
+def models_suite(args) -> None:
+    torch, kpt, models = setup()
+    for name in args.only or models.MODELS:
+        model, sample = models.make(name)
+        fast = kpt.auto_optimize(model, sample, optimization_level="conservative")
+        report = fast.report.to_dict()
+        with torch.inference_mode():
+            times = paired({"eager": model, "ours": fast}, sample, args.rounds or 15)
+        emit({"suite": "models", "model": name, "kept": report["kept"], "reason": report["reason"], "error": report["error"],
+              "fallbacks": sorted({f["op"] for f in report["fallbacks"]}), "vs_eager": ratio(times, "eager"),
+              "ms": {k: round(statistics.median(v), 3) for k, v in times.items()}, "samples_ms": times}, args.out)  # fmt: skip
+
+
+def threads(args) -> None:
+    torch, kpt, models = setup()
+    model, _ = models.make("minilm")
+    inputs = [models.token_inputs(1, 8 + i) for i in range(8)]
+    fast = kpt.auto_optimize(model, models.token_inputs(2, 16), optimization_level="conservative")
+    calls = (args.rounds or 10000) // 8
+    with torch.inference_mode():
+        expected = [call(fast, x).last_hidden_state.clone() for x in inputs]
+    wrong, resident = [], []
+
+    def caller(index: int) -> None:
+        with torch.inference_mode():
+            for i in range(calls):
+                which = (index + i) % 8
+                if not torch.equal(call(fast, inputs[which]).last_hidden_state, expected[which]):
+                    wrong.append((index, i))
+                if index == 0 and i % (calls // 5) == 0:
+                    resident.append(resident_mb())
+
+    pool = [threading.Thread(target=caller, args=(i,)) for i in range(8)]
+    start = time.perf_counter()
+    for t in pool:
+        t.start()
+    for t in pool:
+        t.join()
+    emit({"suite": "threads", "calls": calls * 8, "wrong": len(wrong), "resident_mb": [*resident, resident_mb()],
+          "seconds": round(time.perf_counter() - start, 1), "kept": fast.report.kept}, args.out)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    suites = {"speed": speed, "ready": ready, "memory": memory, "models": models_suite, "threads": threads}
+    parser.add_argument("suite", choices=suites)
+    parser.add_argument("--rounds", type=int, default=0, help="rounds (speed, models), processes (ready), calls (threads)")
+    parser.add_argument("--only", nargs="*", help="models: names")
+    parser.add_argument("--out", help="append JSON lines to this file")
+    args = parser.parse_args()
+    suites[args.suite](args)
+
+
+if __name__ == "__main__":
+    main()
