@@ -80,7 +80,7 @@ void select(RuleChecker& c) {
   const Sym given = get_sym(c.node.kwargs, "index", 0);
   const Sym index = c.surely_less(given, 0) ? given + size : given;
   if (c.surely_less(index, 0) || c.surely_less(size - 1, index))
-    return c.fail("got index ", index, ", want one in [-", size, ", ", size, ")");
+    return c.fail("got index ", given, ", want one in [-", size, ", ", size, ")");
   want.erase(want.begin() + d);
   c.out_shape(want);
 }

@@ -55,6 +55,11 @@ TEST(Verify, GoodNodesPass) {
            "output_padding=[0, 0], groups=1) : f32[b, 16, 16, 16]",
            "%h = kpt.constant(value=[1, 2.5], dtype=f32) : f32[2]",
            "%h = aten.unknown.op(%x, none, [%x, 3]) : i8[1, 2, 3]",
+           // As captured, before canonicalise.
+           "%h = aten.reshape(%x, shape=[-1, 8]) : f32[b*s, 8]",
+           "%h = aten.expand(%v, size=[b, -1], implicit=false) : f32[b, 8]",
+           "%h = aten.slice.Tensor(%v, dim=0, start=-3, end=9223372036854775807, step=2) : f32[2]",
+           "%h = aten.select.int(%x, dim=-1, index=-1) : f32[b, s]",
            // Not provable: s may be b.
            "%h = aten.reshape(%m, shape=[s, b]) : bool[s, b]",
            "%h = aten.eq.Tensor(%ids, %m) : bool[s, b]",
@@ -85,9 +90,11 @@ TEST(Verify, ShapeRulesSayNo) {
   expect_no("%h = aten.permute(%x, dims=[0, 0, 1]) : f32[b, b, s]", "got axis 0 twice in dims");
   expect_no("%h = aten.permute(%x, dims=[0, 1, 3]) : f32[b, s, 8]", "got axis 3 for rank 3");
   expect_no("%h = aten.expand(%v, size=[4], implicit=false) : f32[4]", "got size 8 on axis 0, want 1 or 4");
-  expect_no("%h = aten.slice.Tensor(%v, dim=0, start=2, end=9, step=1) : f32[7]", "want 0 <= start <= end <= 8");
+  expect_no("%h = aten.slice.Tensor(%v, dim=0, start=2, end=9, step=1) : f32[7]", "got output [7], want [6]");
   expect_no("%h = aten.slice.Tensor(%v, dim=0, start=0, end=8, step=3) : f32[2]", "got output [2], want [3]");
-  expect_no("%h = aten.select.int(%v, dim=0, index=8) : f32[]", "got index 8, want one in [0, 8)");
+  expect_no("%h = aten.slice.Tensor(%v, dim=0, start=5, end=2, step=1) : f32[0]", "want 0 <= start <= end <= 8");
+  expect_no("%h = aten.select.int(%v, dim=0, index=-9) : f32[]", "got index -9, want one in [-8, 8)");
+  expect_no("%h = aten.select.int(%v, dim=0, index=8) : f32[]", "got index 8, want one in [-8, 8)");
   expect_no("%h = aten.cat([%x, %img], dim=0) : f32[b]", "got ranks 3 and 4");
   expect_no("%h = aten.softmax.int(%x, dim=3, dtype=none) : f32[b, s, 8]", "got axis 3 for rank 3");
   expect_no("%h = aten.sum.dim_IntList(%x, dim=[1], keepdim=false, dtype=none) : f32[b, 9]",
