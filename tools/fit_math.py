@@ -73,6 +73,10 @@ def main():
     f = reference(lambda v: (mp.exp(v) - 1 - v) / v**2, x)
     show("exp(r) = 1 + r + r^2 P(r), |r| <= ln(2)/2", *polynomial(x, f, x**2, 4))
 
+    x = chebyshev(-0.5, 0.5, 1000)
+    f = reference(lambda v: (mp.power(2, v) - 1) / v, x)
+    show("2^r = 1 + r P(r), |r| <= 1/2", *polynomial(x, f, np.abs(x), 5))
+
     x = chebyshev(np.sqrt(0.5) - 1, np.sqrt(2.0) - 1, 1000)
     f = reference(lambda v: (mp.log1p(v) - v + v * v / 2) / v**3, x)
     show("log(1 + f) = f - f^2/2 + f^3 P(f)", *polynomial(x, f, np.abs(x**3 / np.log1p(x)), 8))

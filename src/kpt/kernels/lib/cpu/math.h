@@ -49,6 +49,26 @@ KPT_INLINE VecF exp(VecF x) {
 #endif
 }
 
+// 2^x for x <= 127, 2 ulp (softmax: the caller has subtracted the maximum and folded log2 e into its scale). 2^-inf =
+// 0.
+KPT_INLINE VecF exp2_low(VecF x) {
+  x = max_or_second(splat(-150.f), x);  // 2^-150 rounds to 0; keeps NaN
+  const VecF n = round_even(x);
+  const VecF r = x - n;
+  VecF p = splat(0.000154763009f);
+  p = fma(p, r, splat(0.00134002697f));
+  p = fma(p, r, splat(0.00961800385f));
+  p = fma(p, r, splat(0.055503279f));
+  p = fma(p, r, splat(0.240226507f));
+  p = fma(p, r, splat(0.693147182f));
+  p = fma(p, r, splat(1.f));
+#if defined(__AVX512F__)
+  return (VecF)_mm512_maskz_scalef_ps(kAll, (__m512)p, (__m512)n);
+#else
+  return scale_pow2(p, to_int(n));
+#endif
+}
+
 // e^x - 1, 2 ulp: keeps small x.
 KPT_INLINE VecF expm1(VecF x) {
   x = (x > 89.f) ? splat(89.f) : x;

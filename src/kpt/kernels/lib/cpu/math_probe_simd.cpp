@@ -25,6 +25,7 @@ KPT_INLINE void each(const float* x, float* y, size_t n, F f) {
   }
 const Entry kEntries[] = {
     KPT_PROBE(exp),
+    KPT_PROBE(exp2_low),
     KPT_PROBE(expm1),
     KPT_PROBE(log),
     KPT_PROBE(log1p),
