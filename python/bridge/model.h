@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <torch/custom_class.h>
+
+#include <shared_mutex>
+
+#include "kpt/engine/engine.h"
+
+namespace kpt::bridge {
+
+// Weights held as at::Tensor, so that they share memory and version counters with the module's parameters. Reads are
+// thread-safe; set() and touch() want no run in flight (TorchModel's lock).
+class TorchWeights final : public WeightSource {
+ public:
+  TorchWeights(std::vector<std::string> fqns, std::vector<at::Tensor> tensors);
+  size_t size() const override { return tensors_.size(); }
+  const std::string& fqn(size_t i) const override { return fqns_[i]; }
+  // Keeps the storage alive: its address cannot come back as another tensor's while the engine compares pointers.
+  Tensor tensor(size_t i) const override;
+  // Changes with in-place edits (version counter), a new pointer, new strides, and touch(). Not with edits through
+  // `.data` or of inference tensors: torch keeps no count of those.
+  uint64_t version(size_t i) const override;
+  void set(size_t i, at::Tensor tensor);
+  void touch() { ++salt_; }
+
+ private:
+  std::vector<std::string> fqns_;
+  std::vector<at::Tensor> tensors_;
+  uint64_t salt_ = 0;
+};
+
+// torch.classes.kernel_pytorch.Model. Methods run without the GIL; run() and probe() from many threads at once.
+class TorchModel final : public torch::CustomClassHolder {
+ public:
+  TorchModel(std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights, std::string options);
+  std::vector<at::Tensor> run(std::vector<at::Tensor> inputs);
+  std::vector<at::Tensor> probe(std::vector<at::Tensor> inputs, std::vector<std::string> keep);
+  void set_weight(int64_t index, at::Tensor tensor);  // waits for runs in flight
+  void refresh_weights();                             // what was derived from weights is made again at the next run
+  const Model& model() const { return *model_; }
+
+ private:
+  std::vector<Tensor> borrow_inputs(const std::vector<at::Tensor>& inputs) const;
+
+  std::shared_ptr<TorchWeights> weights_;
+  std::shared_ptr<Model> model_;
+  std::shared_mutex mutex_;  // shared: runs; exclusive: set_weight
+};
+
+// JSON with the names of CompileOptions' fields; an unknown name is Error{bad_input}.
+CompileOptions parse_options(const std::string& json);
+
+}  // namespace kpt::bridge

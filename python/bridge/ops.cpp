@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Python sees: torch.classes.kernel_pytorch.Model and torch.ops.kernel_pytorch.*. Errors of the core become
+// RuntimeErrors "KPT:<kind>: <message>", which _native.py turns into the package's own.
+#include <ATen/ATen.h>
+#include <torch/library.h>
+
+#include <nlohmann/json.hpp>
+
+#include "aten.h"
+#include "kpt/base/settings.h"
+#include "kpt/hardware/cpu.h"
+#include "kpt/ir/text.h"
+#include "kpt/validation/validation.h"
+#include "kpt/version.h"
+#include "model.h"
+#include "tensors.h"
+
+namespace kpt::bridge {
+namespace {
+
+using Json = nlohmann::json;
+
+template <class F>
+auto guarded(F&& f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const Error& e) {
+    throw std::runtime_error(cat("KPT:", name(e.kind()), ": ", e.what()));
+  } catch (const std::bad_alloc&) {
+    throw std::runtime_error(cat("KPT:", name(ErrorKind::resource), ": [bridge] out of memory"));
+  }
+}
+
+std::vector<double> distance_op(const at::Tensor& x, const at::Tensor& reference) {
+  return guarded([&] {
+    const Distance d = distance(borrow(x, "x"), borrow(reference, "reference"));
+    return std::vector<double>{d.rel_rmse, d.cosine, d.max_abs, static_cast<double>(d.nonfinite), static_cast<double>(d.elements)};
+  });
+}
+
+Distance to_distance(const std::vector<double>& v) {
+  KPT_CHECK(v.size() == 5, "bridge.judge", "got ", v.size(), " numbers, want the five of distance()");
+  return {v[0], v[1], v[2], static_cast<int64_t>(v[3]), static_cast<int64_t>(v[4])};
+}
+
+std::string judge_op(const std::string& level, const std::string& dtype, const std::vector<double>& fresh,
+                     const std::vector<double>& original, const std::vector<double>& original_bf16) {
+  return guarded([&] {
+    static const std::map<std::string, std::string> torch_names = {
+        {"float64", "f64"}, {"float32", "f32"}, {"float16", "f16"}, {"bfloat16", "bf16"}, {"int64", "i64"},
+        {"int32", "i32"},   {"int16", "i16"},   {"int8", "i8"},     {"uint8", "u8"},      {"bool", "bool"}};
+    const auto it = torch_names.find(dtype);
+    const auto parsed = parse_dtype(it == torch_names.end() ? dtype : it->second);
+    KPT_CHECK(parsed.has_value(), "bridge.judge", "got dtype ", dtype, ", want f32 or float32 and the like");
+    const Distance lower = original_bf16.empty() ? Distance{} : to_distance(original_bf16);
+    const Judgement j = judge(level, *parsed, to_distance(fresh), to_distance(original), original_bf16.empty() ? nullptr : &lower);
+    return Json{{"ok", j.ok}, {"bound", j.bound}, {"reason", j.reason}}.dump();
+  });
+}
+
+std::vector<double> bootstrap_op(const std::vector<double>& log_ratios) {
+  return guarded([&] {
+    const Interval i = bootstrap(log_ratios);
+    return std::vector<double>{i.median, i.low, i.high};
+  });
+}
+
+std::string verify_op(const std::string& text) {
+  return guarded([&] { return verify(parse(text)).reason; });
+}
+
+std::string hardware_op() {
+  return guarded([] {
+    const CpuInfo& c = cpu_info();
+    return Json{{"vendor", c.vendor},
+                {"model", c.model},
+                {"processors", c.processors},
+                {"isa", name(cpu_isa())},
+                {"avx2", c.avx2},
+                {"avx512", c.avx512},
+                {"avx512_bf16", c.avx512_bf16},
+                {"avx512_vnni", c.avx512_vnni},
+                {"amx_bf16", c.amx_bf16},
+                {"amx_int8", c.amx_int8},
+                {"l1d_bytes", c.l1d_bytes},
+                {"l2_bytes", c.l2_bytes},
+                {"l3_bytes", c.l3_bytes},
+                {"numa_nodes", c.numa_nodes},
+                {"memory_bytes", c.memory_bytes}}
+        .dump();
+  });
+}
+
+using ModelPtr = c10::intrusive_ptr<TorchModel>;
+
+void define_model(torch::Library& library) {
+  library.class_<TorchModel>("Model")
+      .def(torch::init([](std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights, std::string options) {
+        return guarded([&] {
+          return c10::make_intrusive<TorchModel>(std::move(text), std::move(fqns), std::move(weights), std::move(options));
+        });
+      }))
+      .def("run", [](const ModelPtr& m, std::vector<at::Tensor> inputs) { return guarded([&] { return m->run(std::move(inputs)); }); })
+      .def("probe",
+           [](const ModelPtr& m, std::vector<at::Tensor> inputs, std::vector<std::string> keep) {
+             return guarded([&] { return m->probe(std::move(inputs), std::move(keep)); });
+           })
+      .def("set_weight",
+           [](const ModelPtr& m, int64_t index, at::Tensor tensor) { guarded([&] { m->set_weight(index, std::move(tensor)); }); })
+      .def("refresh_weights", [](const ModelPtr& m) { guarded([&] { m->refresh_weights(); }); })
+      .def("report", [](const ModelPtr& m) { return guarded([&] { return m->model().report(); }); })
+      .def("text", [](const ModelPtr& m) { return guarded([&] { return m->model().text(); }); })
+      .def("plan_text", [](const ModelPtr& m) { return guarded([&] { return m->model().plan_text(); }); })
+      .def("explain", [](const ModelPtr& m, std::string value) { return guarded([&] { return m->model().explain(value); }); })
+      .def("counters", [](const ModelPtr& m) { return guarded([&] { return Json(m->model().counters()).dump(); }); });
+}
+
+struct RegisterAten {
+  RegisterAten() { kernel_registry().add(aten_kernel()); }
+};
+const RegisterAten register_aten;  // at load: every model compiled from here on may fall back to torch
+
+}  // namespace
+
+TORCH_LIBRARY(kernel_pytorch, m) {
+  define_model(m);
+  m.def("distance(Tensor x, Tensor reference) -> float[]", distance_op);
+  m.def("judge(str level, str dtype, float[] fresh, float[] original, float[] original_bf16) -> str", judge_op);
+  m.def("bootstrap(float[] log_ratios) -> float[]", bootstrap_op);
+  m.def("widen(str text) -> str", [](const std::string& text) { return guarded([&] { return print(widen_to_f64(parse(text))); }); });
+  m.def("canonical(str text) -> str", [](const std::string& text) { return guarded([&] { return print(parse(text)); }); });
+  m.def("verify(str text) -> str", verify_op);
+  m.def("settings() -> str", [] { return guarded([] { return settings_json(); }); });
+  m.def("set_setting(str name, str text) -> ()",
+        [](const std::string& key, const std::string& text) { guarded([&] { set_setting(key, text); }); });
+  m.def("hardware() -> str", hardware_op);
+  m.def("version() -> str", [] { return std::string(KPT_VERSION); });
+  m.def("built_for() -> str", [] { return std::string(KPT_TORCH_VERSION); });
+}
+
+}  // namespace kpt::bridge
