@@ -90,7 +90,15 @@ Element combine(const Choice& a, const Choice& b, F f) {
   return {};
 }
 
-bool exact_integer(DType dtype) { return dtype == DType::i64 || dtype == DType::i32; }
+// The number means in the dtype what it means in double: small integers and fractions, infinities, and bounds like
+// finfo.min, which only need to be huge. Other numbers would be rounded, and a comparison could turn out otherwise.
+bool held_exactly(double v, DType dtype) {
+  if (std::isnan(v)) return false;
+  if (dtype == DType::f64 || (dtype == DType::f32 && static_cast<double>(static_cast<float>(v)) == v)) return true;
+  const bool small = v == std::trunc(v) && std::abs(v) <= 127;  // exact in every dtype but bool and u8
+  if (!is_float(dtype)) return small && (dtype != DType::u8 || v >= 0);
+  return small || std::abs(v) >= 1e4;
+}
 
 std::string_view stem(const Node& node) {
   const std::string_view name = std::string_view(node.op).substr(std::min<size_t>(node.op.find('.') + 1, node.op.size()));
@@ -164,12 +172,25 @@ Element ElementEvaluator::operand(const Operand& o, const std::vector<Sym>& wher
 
 Element ElementEvaluator::at(Value* value, const std::vector<Sym>& where) {
   Element e;
-  if (++steps_ <= kMaxSteps && value->producer && value->producer->outputs.size() == 1) e = node_at(value, where);
-  if (const Sym* s = std::get_if<Sym>(&e); s && !exact_integer(value->type.dtype)) {
-    // An integer kept in another dtype: a constant stays a number, else wrapping and rounding are not modelled.
-    e = s->is_const() ? Element(constant(static_cast<double>(s->value()))) : Element();
+  ++depth_;
+  if (++steps_ <= kMaxSteps && depth_ <= kMaxDepth && value->producer && value->producer->outputs.size() == 1) {
+    try {
+      e = node_at(value, where);
+    } catch (const Error& error) {  // a Sym that overflows, or an argument that is no constant
+      if (error.kind() != ErrorKind::bad_input) throw;
+      e = {};
+    }
   }
-  if (value->type.dtype != DType::boolean) return e;
+  --depth_;
+  const DType dtype = value->type.dtype;
+  if (const Sym* s = std::get_if<Sym>(&e); s && dtype != DType::i64) {
+    // An integer kept in another dtype: a constant stays a number, else wrapping and rounding are not modelled.
+    const SymRange range = s->range(decls_);
+    if (dtype != DType::i32 || range.lo < INT32_MIN || range.hi > INT32_MAX)
+      e = s->is_const() ? Element(constant(static_cast<double>(s->value()))) : Element();
+  }
+  if (const Choice* c = std::get_if<Choice>(&e); c && !(held_exactly(c->yes, dtype) && held_exactly(c->no, dtype))) e = {};
+  if (dtype != DType::boolean) return e;
   if (auto c = as_condition(e)) return *c;
   Atom atom;
   atom.value = value;

@@ -41,7 +41,8 @@ struct Choice {
 
 using Element = std::variant<std::monostate, Sym, Condition, Choice>;
 
-// Evaluates canonical graphs. Not thread-safe; bounded to kMaxSteps node visits, then all is unknown.
+// Evaluates canonical graphs. Not thread-safe; bounded in visits and depth, beyond which all is unknown. Integers that
+// overflow are unknown too.
 class ElementEvaluator {
  public:
   explicit ElementEvaluator(const Graph& graph);
@@ -54,6 +55,7 @@ class ElementEvaluator {
 
  private:
   static constexpr int kMaxSteps = 20000;
+  static constexpr int kMaxDepth = 256;  // of operators between a mask and its inputs; real masks need about 20
   Element node_at(Value* value, const std::vector<Sym>& where);
   Element view_at(const Node& node, const std::vector<Sym>& where);
   Element binary_at(const Node& node, const std::vector<Sym>& where);
@@ -70,7 +72,7 @@ class ElementEvaluator {
   const Graph& graph_;
   std::vector<SymbolDecl> decls_;
   std::map<std::string, Sym, std::less<>> last_;  // position symbol -> its greatest value
-  int steps_ = 0;
+  int steps_ = 0, depth_ = 0;
 };
 
 // The logic of conditions; none where the result is no Condition (an or of ands).

@@ -236,10 +236,17 @@ void Rewriter::replace_node(Value* by) {
 }
 
 void hoist(Graph& graph, Value* value, Node* before) {
-  Node* node = value->producer;
-  if (!node || graph.precedes(node, before)) return;
-  for (Value* input : node->inputs) hoist(graph, input, before);
-  graph.move_before(node, before);
+  std::vector<Node*> todo{value->producer};
+  std::set<Node*> late;
+  while (!todo.empty()) {
+    Node* node = todo.back();
+    todo.pop_back();
+    if (!node || graph.precedes(node, before) || !late.insert(node).second) continue;
+    for (Value* input : node->inputs) todo.push_back(input->producer);
+  }
+  if (late.empty()) return;
+  for (Node* node : graph.nodes())
+    if (late.count(node)) graph.move_before(node, before);
 }
 
 }  // namespace kpt

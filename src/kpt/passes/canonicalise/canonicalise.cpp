@@ -31,13 +31,24 @@ const Rules& rules() {
   return all;
 }
 
-int sweep(Graph& graph) {
+// An argument that a rule cannot read (a symbolic stride, an overflow) leaves the node to aten, with the reason.
+bool apply(Rule rule, Site& site, std::map<std::string, std::string>& unread) {
+  try {
+    return rule(site);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::bad_input) throw;
+    unread[site.node.outputs.empty() ? site.node.op : site.node.out()->name] = e.what();
+    return false;
+  }
+}
+
+int sweep(Graph& graph, std::map<std::string, std::string>& unread) {
   int rewritten = 0;
   for (Node* node : graph.nodes()) {
     const auto rule = rules().find(node->op);
     if (rule == rules().end()) continue;
     Site site(graph, *node);
-    rewritten += rule->second(site);
+    rewritten += apply(rule->second, site, unread);
   }
   return rewritten;
 }
@@ -48,11 +59,14 @@ void canonicalise(Graph& graph, PassContext& context) {
   constexpr int kMaxSweeps = 8;
   const size_t before = graph.size();
   int rewritten = 0;
+  std::map<std::string, std::string> unread;
   for (int i = 0; i < kMaxSweeps; ++i) {
-    const int now = sweep(graph);
+    const int now = sweep(graph, unread);
     rewritten += now;
     if (!now) break;
   }
+  for (const auto& [name, why] : unread)
+    context.declined({"canonicalise@" + name, "canonicalise", "%" + name + " stays as it is", "", why, true, {}});
   const int dead = sweep_dead(graph);
   if (!rewritten && !dead) return;
   context.applied({"canonicalise@graph", "canonicalise", cat("canonicalise: ", rewritten, " rewrites"), "",

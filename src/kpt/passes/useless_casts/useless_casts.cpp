@@ -13,12 +13,15 @@ bool is_cast(const Value* v) { return v->producer && v->producer->op == "aten._t
 
 bool is_move(const Value* v) { return v->producer && is_view(v->producer->op) && v->producer->inputs.size() == 1; }
 
-// The value of type `dtype` that `v` was losslessly widened from before it was moved; null where there is none.
-bool was(const Value* v, DType dtype) {
-  while (is_move(v)) v = v->producer->inputs[0];
+// True where `v` is a value of type `dtype`, losslessly widened and then moved. At most `budget` nodes are looked at: a
+// cat of cats has exponentially many paths, and narrowed() copies each.
+bool was(const Value* v, DType dtype, int& budget) {
+  for (; is_move(v); v = v->producer->inputs[0])
+    if (--budget < 0) return false;
+  if (--budget < 0) return false;
   if (v->producer && v->producer->op == "aten.cat") {
     const std::vector<Value*> list = operand_list(*v->producer, 0);
-    return std::all_of(list.begin(), list.end(), [&](const Value* part) { return was(part, dtype); });
+    return std::all_of(list.begin(), list.end(), [&](const Value* part) { return was(part, dtype, budget); });
   }
   return is_cast(v) && v->producer->inputs[0]->type.dtype == dtype && widens_exactly(dtype, v->type.dtype);
 }
@@ -40,11 +43,12 @@ bool visit(Graph& graph, PassContext& context, Node& node) {
   Value *x = node.inputs[0], *y = node.out();
   Rewrite r{"useless_casts@" + y->name, "useless_casts", "", node.loc.scope, "no value changes", true, {y->name}};
   Rewriter rw(graph, &node);
+  int budget = 64;
   if (x->type == y->type) {
     r.what = cat("cast to the same type ", y->type.dtype);
   } else if (is_cast(x) && widens_exactly(x->producer->inputs[0]->type.dtype, x->type.dtype)) {
     r.what = cat(x->producer->inputs[0]->type.dtype, " -> ", x->type.dtype, " -> ", y->type.dtype);
-  } else if (was(x, y->type.dtype)) {
+  } else if (was(x, y->type.dtype, budget)) {
     r.what = cat(y->type.dtype, " -> ", x->type.dtype, " -> ", y->type.dtype, " around moved data");
   } else {
     return false;
