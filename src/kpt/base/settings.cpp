@@ -30,11 +30,8 @@ constexpr auto kTable = std::to_array<SettingInfo>({
      "Let PyTorch run operators that have no kernel here; 0 refuses such models, naming the operators."},
     {"disable", "KPT_DISABLE", text, "", 0, 0, "",
      "Passes, fusions and kernels to switch off, by name, separated by commas."},
-    {"verify", "KPT_VERIFY", boolean, "1", 0, 1, "", "Verify the graph after every pass."},
     {"dump_dir", "KPT_DUMP_DIR", text, "", 0, 0, "",
      "Folder that gets the graph's text after every pass that changed it; empty writes nothing."},
-    {"cache_dir", "KPT_CACHE_DIR", text, "", 0, 0, "",
-     "Folder for files kept between processes; empty means ~/.cache/kernel_pytorch."},
     {"log", "KPT_LOG", choice, "warn", 0, 0, "error warn info debug", "Least important level of log line to print."},
 });
 static_assert(kTable.size() <= kMaxSettings);

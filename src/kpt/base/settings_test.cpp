@@ -78,14 +78,14 @@ TEST(Settings, EmptyVariableCountsAsUnset) {
 
 TEST(Settings, BooleansTakeTheUsualWords) {
   for (const char* word : {"0", "false", "off", "no"}) {
-    Env env("KPT_VERIFY", word);
-    EXPECT_FALSE(setting_bool("verify")) << word;
+    Env env("KPT_ALLOW_FALLBACK", word);
+    EXPECT_FALSE(setting_bool("allow_fallback")) << word;
   }
   for (const char* word : {"1", "true", "on", "yes"}) {
-    Env env("KPT_VERIFY", word);
-    EXPECT_TRUE(setting_bool("verify")) << word;
+    Env env("KPT_ALLOW_FALLBACK", word);
+    EXPECT_TRUE(setting_bool("allow_fallback")) << word;
     for (const SettingState& state : setting_states()) {
-      if (state.info->name == "verify") {
+      if (state.info->name == "allow_fallback") {
         EXPECT_EQ(state.value, "1") << word;
       }
     }
@@ -116,7 +116,7 @@ TEST(Settings, WrongValuesNameTheVariableAndWhatIsAllowed) {
     Env env("KPT_LOG", "loud");
     EXPECT_EQ(message_of([] { setting_choice("log"); }),
               "bad_input: [base.settings] got KPT_LOG=\"loud\", want one of error warn info debug, try KPT_LOG=warn");
-    EXPECT_NE(message_of([] { set_setting("verify", "maybe"); }).find("got KPT_VERIFY=\"maybe\""), std::string::npos);
+    EXPECT_NE(message_of([] { set_setting("allow_fallback", "maybe"); }).find("got KPT_ALLOW_FALLBACK=\"maybe\""), std::string::npos);
   }
 }
 
