@@ -42,10 +42,12 @@ TEST(Graph, CloneGivesLaterNodesTheSameNames) {
     }
   };
   grow(g);
+  g.erase(g.find("a_2")->producer);  // its name is free, but spent
   Graph copy = g.clone();
   grow(g);
   grow(copy);
   EXPECT_EQ(print(copy), print(g));
+  EXPECT_EQ(g.find("a_2"), nullptr);
   EXPECT_NE(g.find("a_4"), nullptr);
 }
 
