@@ -215,8 +215,10 @@ class _Job:
         choices = Choices(level=self.compile_level, allow_fallback=not self.strict, threads=threads)
         try:
             plan = compile_plan(program, choices)
-        except FallbackError:
-            raise
+        except UnsupportedError as error:
+            if self.strict:
+                raise FallbackError(str(error)) from error
+            raise _GiveUpError(f"not compiled: {error}") from error
         except KernelPyTorchError as error:
             raise _GiveUpError(f"not compiled: {error}") from error
         self.report.take_plan(plan.report)

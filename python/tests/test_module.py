@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The optimised module as an nn.Module: weights, modes, gradients, copies, threads, wrong calls."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import threading
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import kernel_pytorch as kpt
+from conftest import FAMILIES, close
+
+Pair = tuple[nn.Sequential, kpt.OptimizedModule]
+
+
+def _x(rows: int = 5) -> torch.Tensor:
+    return torch.randn(rows, 32)
+
+
+def _by_plan(fast: kpt.OptimizedModule) -> bool:
+    return fast.report.calls_to_original == {}
+
+
+# ---- weights -------------------------------------------------------------------------------------------------------
+
+
+def test_edits_in_place_are_seen(mlp: Pair) -> None:
+    model, fast = mlp
+    x = _x()
+    before = fast(x)
+    with torch.no_grad():
+        model[0].weight.mul_(2.0)
+        model[2].bias.add_(1.0)
+    assert not close(fast(x), before)
+    assert close(fast(x), model(x))
+    assert _by_plan(fast)
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_loaded_weights_are_taken_over(mlp: Pair, assign: bool) -> None:
+    model, fast = mlp
+    other = FAMILIES["mlp"]().model.eval()
+    x = _x()
+    fast.load_state_dict(other.state_dict(), assign=assign)
+    assert close(fast(x), other(x))
+    assert close(model(x), other(x))
+    assert _by_plan(fast)
+
+
+def test_a_replaced_parameter_is_taken_over(mlp: Pair) -> None:
+    model, fast = mlp
+    model[3].weight = nn.Parameter(torch.randn(8, 64))
+    x = _x()
+    assert close(fast(x), model(x))
+    assert _by_plan(fast)
+
+
+def test_weights_derived_by_the_plan_follow_their_sources(any_speed: None) -> None:
+    family = FAMILIES["bert"]()
+    model = family.model.eval()
+    fast = kpt.auto_optimize(model, family.sample)
+    assert fast.report.kept, fast.report.reason
+    with torch.no_grad():
+        model.encoder.layer[0].attention.self.query.weight.normal_()
+    assert close(family.call(fast).last_hidden_state, family.call(model).last_hidden_state)
+    assert _by_plan(fast)
+
+
+def test_a_replaced_submodule_makes_the_plan_stale(mlp: Pair) -> None:
+    model, fast = mlp
+    model[1] = nn.ReLU()
+    x = _x()
+    with pytest.warns(RuntimeWarning, match=r"the submodule '1' was replaced.*Call auto_optimize again"):
+        new = fast(x)
+    assert torch.equal(new, model(x))
+    assert fast.report.calls_to_original == {"stale": 1}
+
+
+def test_half_runs_the_original_and_says_so_once(mlp: Pair) -> None:
+    model, fast = mlp
+    assert fast.half() is fast
+    x = _x().half()
+    with pytest.warns(RuntimeWarning, match=r"the weight 0\.weight is now torch\.float16"):
+        new = fast(x)
+    assert torch.equal(new, model(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fast(x)
+    assert fast.report.calls_to_original == {"stale": 2}
+
+
+def test_half_of_the_original_alone_is_noticed(mlp: Pair) -> None:
+    model, fast = mlp
+    model.half()
+    x = _x().half()
+    with pytest.warns(RuntimeWarning):
+        assert torch.equal(fast(x), model(x))
+
+
+def test_moving_to_where_it_is_keeps_the_plan(mlp: Pair) -> None:
+    _, fast = mlp
+    fast.to("cpu").float()
+    fast(_x())
+    assert _by_plan(fast)
+
+
+# ---- modes and gradients -------------------------------------------------------------------------------------------
+
+
+def test_train_goes_to_the_original_and_eval_back(any_speed: None) -> None:
+    model = nn.Sequential(nn.Linear(32, 32), nn.Dropout(0.9)).eval()
+    fast = kpt.auto_optimize(model, _x())
+    fast.train()
+    assert model.training
+    with pytest.warns(RuntimeWarning, match="train mode"):
+        dropped = fast(_x(64))
+    assert (dropped == 0).float().mean() > 0.5
+    fast.eval()
+    x = _x()
+    assert close(fast(x), model(x))
+    assert fast.report.calls_to_original == {"train mode": 1}
+
+
+def test_an_input_that_requires_grad_gets_its_gradient(mlp: Pair) -> None:
+    model, fast = mlp
+    x = _x().requires_grad_()
+    with pytest.warns(RuntimeWarning, match="requires grad"):
+        fast(x).sum().backward()
+    want = torch.autograd.grad(model(x).sum(), x)[0]
+    assert torch.equal(x.grad, want)
+    with torch.no_grad():
+        fast(x)
+    assert fast.report.calls_to_original == {"grad": 1}
+
+
+def test_outputs_of_the_plan_do_not_require_grad(mlp: Pair) -> None:
+    assert not mlp[1](_x()).requires_grad
+
+
+def test_inference_mode(mlp: Pair) -> None:
+    model, fast = mlp
+    with torch.inference_mode():
+        x = _x()
+        assert close(fast(x), model(x))
+    assert _by_plan(fast)
+
+
+# ---- nn.Module -----------------------------------------------------------------------------------------------------
+
+
+def test_keys_and_parameters_are_the_originals(mlp: Pair) -> None:
+    model, fast = mlp
+    assert list(fast.state_dict()) == list(model.state_dict())
+    assert all(a is b for a, b in zip(fast.parameters(), model.parameters(), strict=True))
+    assert [name for name, _ in fast.named_modules()] == [name for name, _ in model.named_modules()]
+
+
+def test_attributes_of_the_original_are_reachable(any_speed: None) -> None:
+    family = FAMILIES["bert"]()
+    fast = kpt.auto_optimize(family.model.eval(), family.sample)
+    assert fast.config is family.model.config
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = fast.no_such_name
+
+
+def test_deepcopy_has_weights_of_its_own(mlp: Pair) -> None:
+    model, fast = mlp
+    twin = copy.deepcopy(fast)
+    x = _x()
+    before = model(x)
+    with torch.no_grad():
+        model[0].weight.zero_()
+    assert close(twin(x), before)
+    assert close(fast(x), model(x))
+    assert _by_plan(twin)
+    assert _by_plan(fast)
+
+
+def test_pickling_is_refused_with_a_way_out(mlp: Pair) -> None:
+    with pytest.raises(kpt.KernelPyTorchError, match=r"try torch\.save\(fast\.state_dict\(\)"):
+        pickle.dumps(mlp[1])
+
+
+def test_graph_and_explain(mlp: Pair) -> None:
+    _, fast = mlp
+    assert fast.graph.startswith("kpt.graph 1\n")
+    name = fast.graph.rstrip().rpartition("%")[2]
+    assert name in fast.explain(name)
+    assert fast.explain("%" + name) == fast.explain(name)
+    with pytest.raises(kpt.InputError, match="no value 'nonsense'"):
+        fast.explain("nonsense")
+
+
+def test_graph_of_a_returned_original_is_empty() -> None:
+    class Branch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    fast = kpt.auto_optimize(Branch(), torch.ones(2))
+    assert fast.graph == fast.plan_text == ""
+    assert fast.explain("x").startswith("the original runs: not captured whole")
+
+
+# ---- wrong and unusual calls ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [torch.randn(5, 31), torch.randint(0, 9, (5, 32)), torch.randn(5, 32, dtype=torch.float64), "text", None],
+    ids=["size", "integers", "f64", "text", "none"],
+)
+def test_wrong_input_raises_what_the_original_raises(mlp: Pair, wrong: object) -> None:
+    model, fast = mlp
+    with pytest.raises((RuntimeError, TypeError, AttributeError)) as want:
+        model(wrong)
+    with pytest.raises(type(want.value)) as got:
+        fast(wrong)
+    assert str(got.value).splitlines()[0] == str(want.value).splitlines()[0]
+
+
+def test_missing_argument_raises_what_the_original_raises(mlp: Pair) -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        mlp[1]()
+
+
+def test_a_size_outside_the_bounds_runs_the_original(any_speed: None) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU()).eval()
+    fast = kpt.auto_optimize(model, torch.randn(4, 8), dynamic_shapes={"b": (2, 6)})
+    x = torch.randn(9, 8)
+    with pytest.warns(RuntimeWarning, match=r"shape \[9, 8\]"):
+        assert torch.equal(fast(x), model(x))
+    assert fast.report.calls_to_original == {"inputs": 1}
+    assert any("[9, 8]" in note for note in fast.report.notes)
+
+
+def test_strict_mode_refuses_a_size_outside_the_bounds(any_speed: None) -> None:
+    model = nn.Linear(8, 8).eval()
+    fast = kpt.auto_optimize(model, torch.randn(4, 8), dynamic_shapes={"b": (2, 6)}, allow_fallback=False)
+    with pytest.raises(kpt.InputError, match=r"shape \[9, 8\]"):
+        fast(torch.randn(9, 8))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 17])
+def test_other_batch_sizes_take_the_plan(mlp: Pair, rows: int) -> None:
+    model, fast = mlp
+    x = _x(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if rows else "ignore")
+        new = fast(x)
+    assert new.shape == (rows, 8)
+    assert rows == 0 or close(new, model(x))
+
+
+def test_non_contiguous_input(mlp: Pair) -> None:
+    model, fast = mlp
+    x = torch.randn(32, 10).t()[::2]
+    assert close(fast(x), model(x))
+
+
+def test_nan_stays_in_its_row(mlp: Pair) -> None:
+    model, fast = mlp
+    x = _x(4)
+    x[2, 3] = float("nan")
+    new = fast(x)
+    assert torch.isnan(new[2]).all()
+    assert close(new[[0, 1, 3]], model(x)[[0, 1, 3]])
+
+
+# ---- many callers --------------------------------------------------------------------------------------------------
+
+
+def test_eight_threads_get_the_answers_of_one(mlp: Pair) -> None:
+    _, fast = mlp
+    inputs = [torch.randn(1 + i % 5, 32) for i in range(16)]
+    want = [fast(x) for x in inputs]
+    wrong: list[int] = []
+
+    def work(start: int) -> None:
+        for step in range(250):
+            i = (start + step) % len(inputs)
+            if not torch.equal(fast(inputs[i]), want[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_forked_child_can_call_the_plan(mlp: Pair) -> None:
+    model, fast = mlp
+    x = _x()
+    want = fast(x)
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of every fork of a threaded process
+        child = os.fork()
+    if child == 0:
+        os.write(writer, b"same" if torch.equal(fast(x), want) else b"diff")
+        os._exit(0)
+    os.close(writer)
+    answer = os.read(reader, 4)
+    os.waitpid(child, 0)
+    assert answer == b"same"
+
+
+# ---- release -------------------------------------------------------------------------------------------------------
+
+
+def test_release_drops_the_original_and_keeps_the_keys(any_speed: None) -> None:
+    family = FAMILIES["mlp"]()
+    model = family.model.eval()
+    keys, x = list(model.state_dict()), _x()
+    want = model(x)
+    fast = kpt.auto_optimize(model, family.sample, release_original=True)
+    assert fast.report.kept
+    assert fast.original is None
+    assert list(fast.state_dict()) == keys
+    assert close(fast(x), want)
+    state = {name: torch.zeros_like(value) for name, value in fast.state_dict().items()}
+    fast.load_state_dict(state)
+    assert float(fast(x).abs().max()) == 0.0
+    with pytest.raises(kpt.InputError, match="it was released"):
+        fast(torch.randn(5, 31))
+    with pytest.raises(kpt.FallbackError, match="it was released"):
+        fast(x.requires_grad_())

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts from made-up samples; the one test that times anything only asks that a pause of milliseconds is seen."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from kernel_pytorch.timing import MAX_ROUNDS, MIN_ROUNDS, ShapeTiming, Timing, paired
+
+
+def _shape(name: str, before: list[float], after: list[float]) -> ShapeTiming:
+    """Rounds whose two measurements on each side are equal."""
+    return ShapeTiming(name, [t for t in before for _ in range(2)], [t for t in after for _ in range(2)])
+
+
+def test_faster_everywhere_is_kept() -> None:
+    kept, reason = Timing([_shape("a", [2.0, 2.1, 1.9, 2.0, 2.0], [1.0, 1.0, 1.1, 1.0, 0.9])], 1.0).verdict()
+    assert kept
+    assert reason.startswith("faster: 2.00x")
+    assert reason.endswith("in 5 rounds")
+
+
+def test_an_interval_that_holds_one_is_no_gain() -> None:
+    kept, reason = Timing([_shape("a", [1.0] * 6, [0.9, 1.1, 0.95, 1.05, 0.9, 1.1])], 1.0).verdict()
+    assert not kept
+    assert reason.startswith("no gain: ")
+
+
+def test_slower_is_named_so() -> None:
+    kept, reason = Timing([_shape("a", [1.0] * 5, [2.0] * 5)], 1.0).verdict()
+    assert not kept
+    assert reason.startswith("slower: 0.50x [0.50, 0.50]")
+
+
+def test_no_shape_may_lose_even_where_the_mean_gains() -> None:
+    shapes = [_shape("1x16", [4.0] * 5, [1.0] * 5), _shape("8x128", [1.0] * 5, [1.2] * 5)]
+    kept, reason = Timing(shapes, 1.0).verdict()
+    assert not kept
+    assert reason.startswith("slower at 8x128: 0.83x")
+
+
+def test_mean_over_shapes_is_geometric() -> None:
+    shapes = [_shape("a", [4.0] * 5, [1.0] * 5), _shape("b", [1.0] * 5, [1.0] * 5)]
+    timing = Timing(shapes, 1.0)
+    assert timing.interval().median == pytest.approx(2.0)
+    assert timing.latency_ms() == (pytest.approx(2.0), pytest.approx(1.0))
+
+
+def test_a_round_is_the_ratio_of_sums() -> None:
+    shape = ShapeTiming("a", [1.0, 3.0], [1.0, 1.0])
+    assert shape.log_ratios == [pytest.approx(0.6931471805599453)]
+
+
+def test_a_pause_shows_and_ends_the_rounds_early() -> None:
+    timing = paired([("x", lambda: time.sleep(0.004), lambda: time.sleep(0.001))], budget_s=5.0)
+    assert timing.verdict()[0]
+    assert timing.rounds < MAX_ROUNDS
+    assert timing.seconds < 5.0
+
+
+def test_short_calls_are_repeated_and_rounds_counted() -> None:
+    calls = [0, 0]
+
+    def old() -> None:
+        calls[0] += 1
+
+    def new() -> None:
+        calls[1] += 1
+
+    timing = paired([("x", old, new)], budget_s=0.05)
+    assert timing.rounds >= MIN_ROUNDS
+    assert calls[0] > 1000
+    assert len(timing.shapes[0].before_ms) == 2 * timing.rounds
