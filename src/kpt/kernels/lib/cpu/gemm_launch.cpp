@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "kpt/kernels/lib/cpu/act_reference.h"
 #include "kpt/kernels/lib/cpu/gemm_run.h"
 
 namespace kpt {
@@ -48,26 +49,6 @@ class GemmLaunch : public Launch {
   GemmPlan plan_;
 };
 
-double activate(Act act, double x) {
-  switch (act) {
-    case Act::none:
-      return x;
-    case Act::gelu:
-      return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
-    case Act::gelu_tanh:
-      return x * 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Act::silu:
-      return x / (1 + std::exp(-x));
-    case Act::relu:
-      return x < 0 ? 0 : x;
-    case Act::tanh:
-      return std::tanh(x);
-    case Act::sigmoid:
-      return 1 / (1 + std::exp(-x));
-  }
-  return x;
-}
-
 class GemmReference : public Launch {
  public:
   explicit GemmReference(GemmCall call) : call_(std::move(call)) {}
@@ -112,6 +93,26 @@ class GemmReference : public Launch {
 };
 
 }  // namespace
+
+double activate(Act act, double x) {
+  switch (act) {
+    case Act::none:
+      return x;
+    case Act::gelu:
+      return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+    case Act::gelu_tanh:
+      return x * 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Act::silu:
+      return x / (1 + std::exp(-x));
+    case Act::relu:
+      return x < 0 ? 0 : x;
+    case Act::tanh:
+      return std::tanh(x);
+    case Act::sigmoid:
+      return 1 / (1 + std::exp(-x));
+  }
+  return x;
+}
 
 void fold_batch(GemmProblem& p) {
   for (int d = p.batch_dims - 1; d >= 0; --d) {

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "kpt/hardware/cpu.h"
+#include "kpt/kernels/convolution/convolution_cpu.h"
+#include "kpt/kernels/kernel.h"
+
+namespace kpt {
+
+// aten.convolution(%x, %w, %b, stride=[..], padding=[..], dilation=[..], transposed=false, output_padding=[..],
+// groups=1,
+//                  act="none")
+//
+// x: [B, C, H, W] or [B, C, L]; w: [O, C / groups, kh, kw] or [O, C / groups, k], row-major; b: [O] or none;
+// y: [B, O, oh, ow] or [B, O, ol], row-major. `act` as in kpt.linear, absent from ATen's own calls.
+// One float type for all (f32, bf16, f16 by the fast kernel, f64 too by the reference). The last axis of x is
+// contiguous, its others have any strides. Zero padding. Sizes of 0 and 1 are taken. Transposed and 3-D convolutions
+// are refused. Sums in f32, the result is rounded once.
+struct ConvCall {
+  ConvProblem p;
+  DType dtype = DType::f32;
+  int x = 0, w = 1, bias = -1;  // indices into Problem::inputs
+};
+
+Verdict conv_call(const Problem& problem, ConvCall& call);
+Verdict conv_supports(const ConvCall& call);
+ConvPlan plan_conv(const ConvProblem& p, Isa isa);
+std::unique_ptr<Launch> make_conv(ConvCall call, Isa isa = cpu_isa());
+std::unique_ptr<Launch> make_conv_reference(ConvCall call);
+
+}  // namespace kpt
