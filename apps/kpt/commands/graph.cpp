@@ -22,7 +22,8 @@ struct Options {
 std::string read(const std::string& file) {
   if (file == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
   std::ifstream in(file, std::ios::binary);
-  KPT_CHECK(in, "kpt.graph", "got file \"", file, "\", which cannot be read, want a graph text, or - for standard input");
+  KPT_CHECK(in, "kpt.graph", "got file \"", file,
+            "\", which cannot be read, want a graph text, or - for standard input");
   return {std::istreambuf_iterator<char>(in), {}};
 }
 

@@ -41,13 +41,19 @@ std::string size(int64_t bytes) {
 void print_text() {
   const CpuInfo& c = cpu_info();
   std::string sets;
-  for (auto [has, word] : {std::pair{c.avx2, "avx2"}, {c.avx512, "avx512"}, {c.avx512_bf16, "avx512_bf16"},
-                           {c.avx512_vnni, "avx512_vnni"}, {c.amx_bf16, "amx_bf16"}, {c.amx_int8, "amx_int8"}})
+  for (auto [has, word] : {std::pair{c.avx2, "avx2"},
+                           {c.avx512, "avx512"},
+                           {c.avx512_bf16, "avx512_bf16"},
+                           {c.avx512_vnni, "avx512_vnni"},
+                           {c.amx_bf16, "amx_bf16"},
+                           {c.amx_int8, "amx_int8"}})
     if (has) sets += cat(sets.empty() ? "" : " ", word);
-  std::cout << "cpu         " << (c.model.empty() ? "unknown" : c.model) << " (" << (c.vendor.empty() ? "unknown" : c.vendor)
-            << "), " << c.processors << " processors, " << c.numa_nodes << " NUMA nodes\n"
+  std::cout << "cpu         " << (c.model.empty() ? "unknown" : c.model) << " ("
+            << (c.vendor.empty() ? "unknown" : c.vendor) << "), " << c.processors << " processors, " << c.numa_nodes
+            << " NUMA nodes\n"
             << "vectors     " << (sets.empty() ? "none known" : sets) << "; kernels use " << name(cpu_isa()) << "\n"
-            << "caches      L1d " << size(c.l1d_bytes) << ", L2 " << size(c.l2_bytes) << ", L3 " << size(c.l3_bytes) << "\n"
+            << "caches      L1d " << size(c.l1d_bytes) << ", L2 " << size(c.l2_bytes) << ", L3 " << size(c.l3_bytes)
+            << "\n"
             << "memory      " << size(c.memory_bytes) << "\n"
             << "not checked accelerators: this build probes the CPU alone\n";
 }

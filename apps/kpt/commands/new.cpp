@@ -36,7 +36,8 @@ fs::path source_root() {
 
 void check_name(const std::string& name) {
   bool good = !name.empty() && std::islower(static_cast<unsigned char>(name[0])) &&
-              std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::islower(c) || std::isdigit(c) || c == '_'; });
+              std::all_of(name.begin(), name.end(),
+                          [](unsigned char c) { return std::islower(c) || std::isdigit(c) || c == '_'; });
   KPT_CHECK(good, "kpt.new", "got name \"", name, "\", want lower case letters, digits and _, try \"my_op\"");
 }
 
@@ -51,7 +52,8 @@ std::string camel(const std::string& name) {
 }
 
 std::string replace_all(std::string text, const std::string& from, const std::string& to) {
-  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
   return text;
 }
 
@@ -76,8 +78,8 @@ void write_leaf(const Kind& kind, const std::string& name) {
     KPT_CHECK(out, "kpt.new", "got a failed write of ", to / file, ", want room and the right to write");
     std::cout << fs::relative(to / file, root).string() << "\n";
   }
-  std::cout << "next: cmake --build build --target kpt_" << kind.room << "_test && ctest --test-dir build -R '^" << kind.room
-            << "$' --output-on-failure\n";
+  std::cout << "next: cmake --build build --target kpt_" << kind.room << "_test && ctest --test-dir build -R '^"
+            << kind.room << "$' --output-on-failure\n";
 }
 
 }  // namespace

@@ -22,8 +22,9 @@ class Counter {
   std::atomic<int64_t> value_{0};
 };
 
-// The counter of that name, made on first use; the reference stays valid for the life of the process. Takes a lock: keep
-// the reference (`static Counter& calls = counter("runtime.calls")`). Names are "room.what" with unit suffix "_ns", "_bytes".
+// The counter of that name, made on first use; the reference stays valid for the life of the process. Takes a lock:
+// keep the reference (`static Counter& calls = counter("runtime.calls")`). Names are "room.what" with unit suffix
+// "_ns", "_bytes".
 KPT_API Counter& counter(std::string_view name);
 
 struct CounterValue {

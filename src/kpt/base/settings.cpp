@@ -28,8 +28,7 @@ constexpr auto kTable = std::to_array<SettingInfo>({
      "Optimisation level where the call names none."},
     {"allow_fallback", "KPT_ALLOW_FALLBACK", boolean, "1", 0, 1, "",
      "Let PyTorch run operators that have no kernel here; 0 refuses such models, naming the operators."},
-    {"disable", "KPT_DISABLE", text, "", 0, 0, "",
-     "Passes, fusions and kernels to switch off, by name, separated by commas."},
+    {"disable", "KPT_DISABLE", text, "", 0, 0, "", "Passes and fusions to switch off, by name, separated by commas."},
     {"dump_dir", "KPT_DUMP_DIR", text, "", 0, 0, "",
      "Folder that gets the graph's text after every pass that changed it; empty writes nothing."},
     {"log", "KPT_LOG", choice, "warn", 0, 0, "error warn info debug", "Least important level of log line to print."},
@@ -93,14 +92,15 @@ Parsed parse_value(const SettingInfo& info, std::string_view text) {
   auto words = split(info.choices, ' ');
   auto found = std::find(words.begin(), words.end(), text);
   if (found != words.end()) return {found - words.begin(), ""};
-  return {0, cat("got ", info.env, "=\"", text, "\", want one of ", info.choices, ", try ", info.env, "=",
-                 info.otherwise)};
+  return {
+      0, cat("got ", info.env, "=\"", text, "\", want one of ", info.choices, ", try ", info.env, "=", info.otherwise)};
 }
 
 void store(Slot& slot, const SettingInfo& info, std::string_view text, std::string_view source) {
   Parsed p = parse_value(info, text);
   slot.number.store(p.number, std::memory_order_relaxed);
-  slot.text = info.type == boolean && p.error.empty() ? (p.number ? "1" : "0") : text;  // one spelling for readers of the JSON
+  slot.text =
+      info.type == boolean && p.error.empty() ? (p.number ? "1" : "0") : text;  // one spelling for readers of the JSON
   slot.source = source;
   slot.error = p.error;
   slot.bad.store(!p.error.empty(), std::memory_order_release);
@@ -145,10 +145,14 @@ Slot& slot_of(std::string_view name, SettingType type) {
 
 std::string_view name(SettingType type) {
   switch (type) {
-    case integer: return "integer";
-    case boolean: return "boolean";
-    case text: return "text";
-    case choice: return "choice";
+    case integer:
+      return "integer";
+    case boolean:
+      return "boolean";
+    case text:
+      return "text";
+    case choice:
+      return "choice";
   }
   return "unknown";
 }

@@ -18,8 +18,8 @@ enum class SettingType : uint8_t { integer, boolean, text, choice };
 KPT_API std::string_view name(SettingType type);
 
 struct SettingInfo {
-  std::string_view name;       // "num_threads"
-  std::string_view env;        // "KPT_NUM_THREADS"
+  std::string_view name;  // "num_threads"
+  std::string_view env;   // "KPT_NUM_THREADS"
   SettingType type;
   std::string_view otherwise;  // the default, as text
   int64_t lo, hi;              // integers: allowed range, both ends included
@@ -34,8 +34,9 @@ KPT_API std::span<const SettingInfo> settings();
 KPT_API int64_t setting_int(std::string_view name);
 KPT_API bool setting_bool(std::string_view name);
 KPT_API std::string setting_text(std::string_view name);
-KPT_API std::string_view setting_choice(std::string_view name);         // a word of the table: static storage
-KPT_API std::vector<std::string> setting_list(std::string_view name);  // a text split at commas, blanks cut, empties dropped
+KPT_API std::string_view setting_choice(std::string_view name);  // a word of the table: static storage
+KPT_API std::vector<std::string> setting_list(
+    std::string_view name);  // a text split at commas, blanks cut, empties dropped
 
 // Sets a value for this process; it wins over the environment. Checked like an environment value.
 KPT_API void set_setting(std::string_view name, std::string_view text);
@@ -55,6 +56,7 @@ KPT_API std::vector<SettingState> setting_states();
 KPT_API std::vector<std::string> unknown_settings();
 
 KPT_API std::string settings_markdown();  // docs/settings.md, whole
-KPT_API std::string settings_json();      // {"settings": [{name, env, type, default, range|choices, doc, value, source}], "unknown": [..]}
+KPT_API std::string
+settings_json();  // {"settings": [{name, env, type, default, range|choices, doc, value, source}], "unknown": [..]}
 
 }  // namespace kpt

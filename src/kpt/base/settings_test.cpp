@@ -116,7 +116,8 @@ TEST(Settings, WrongValuesNameTheVariableAndWhatIsAllowed) {
     Env env("KPT_LOG", "loud");
     EXPECT_EQ(message_of([] { setting_choice("log"); }),
               "bad_input: [base.settings] got KPT_LOG=\"loud\", want one of error warn info debug, try KPT_LOG=warn");
-    EXPECT_NE(message_of([] { set_setting("allow_fallback", "maybe"); }).find("got KPT_ALLOW_FALLBACK=\"maybe\""), std::string::npos);
+    EXPECT_NE(message_of([] { set_setting("allow_fallback", "maybe"); }).find("got KPT_ALLOW_FALLBACK=\"maybe\""),
+              std::string::npos);
   }
 }
 

@@ -141,7 +141,8 @@ TEST(Cpu, QuotaOfTheTightestParentWinsAndRoundsUp) {
 TEST(Cpu, OldCgroupTreeIsReadToo) {
   FakeRoot root;
   root.file("/proc/self/cgroup", "3:cpuacct,cpu:/box\n4:memory:/box");
-  root.file("/sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "400000").file("/sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000");
+  root.file("/sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "400000")
+      .file("/sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000");
   root.file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712");
   EXPECT_EQ(cgroup_processors(root.str()), 4);
   EXPECT_EQ(cgroup_memory(root.str()), 0);

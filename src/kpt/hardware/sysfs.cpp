@@ -80,7 +80,8 @@ void read_caches(const std::string& root, CpuInfo& info) {
   // A processor has four or five cache entries; 16 is far beyond any.
   for (int i = 0; i < 16; ++i) {
     std::string folder = cat(root, "/sys/devices/system/cpu/cpu0/cache/index", i);
-    auto level = first_line(folder + "/level"), type = first_line(folder + "/type"), size = first_line(folder + "/size");
+    auto level = first_line(folder + "/level"), type = first_line(folder + "/type"),
+         size = first_line(folder + "/size");
     if (!level || !type || !size || *type == "Instruction") continue;
     if (*level == "1") info.l1d_bytes = parse_bytes(*size);
     if (*level == "2") info.l2_bytes = parse_bytes(*size);

@@ -14,9 +14,9 @@ namespace kpt {
 int64_t parse_bytes(std::string_view text);  // "32K" "1024K" "8M" "512": bytes; 0 where it is none of these
 int count_list(std::string_view text);       // "0-3,8,10-11" is 7; 0 where malformed
 
-void read_caches(const std::string& root, CpuInfo& info);    // level 1 data, 2, 3 of processor 0, per instance
-void read_model(const std::string& root, CpuInfo& info);     // vendor and model name of /proc/cpuinfo
-void read_numa(const std::string& root, CpuInfo& info);      // nodes online
+void read_caches(const std::string& root, CpuInfo& info);  // level 1 data, 2, 3 of processor 0, per instance
+void read_model(const std::string& root, CpuInfo& info);   // vendor and model name of /proc/cpuinfo
+void read_numa(const std::string& root, CpuInfo& info);    // nodes online
 // Whole processors that the cgroup's CPU quota gives (rounded up), over the group and its parents; 0: no quota.
 int cgroup_processors(const std::string& root);
 // The least memory limit of the cgroup and its parents in bytes; 0: no limit.
