@@ -103,12 +103,14 @@ TEST(Registry, AFusionNeedsAWhen) {
   EXPECT_THROW(registry.add(fusion("a", "%y = aten.relu(%x)\n=>\n%y = aten.abs(%x)\n", 0, nullptr)), Error);
 }
 
-TEST(Registry, ManifestHoldsThePatternsOnce) {
-  std::string names;
-  for (const Fusion& f : fusion_registry().ordered()) names += f.name + " ";
-  EXPECT_EQ(names,
-            "gelu_forms silu_forms rms_norm linear_view attention attention_gqa attention_layout swiglu linear_act "
-            "linear_residual add_norm ");
+TEST(Registry, ManifestHoldsThePatternsOnceAndLargerOnesFirst) {
+  const std::string order =
+      "gelu_forms silu_forms rms_norm linear_view attention attention_gqa attention_layout swiglu linear_act "
+      "linear_residual add_norm ";
+  std::string names;  // new leaf folders may stand between these
+  for (const Fusion& f : fusion_registry().ordered())
+    if (order.find(f.name + " ") != std::string::npos) names += f.name + " ";
+  EXPECT_EQ(names, order);
 }
 
 TEST(Matcher, CommutingOperandsBacktrack) {
