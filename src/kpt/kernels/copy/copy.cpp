@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/kernels/copy/copy.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kpt/base/threads.h"
+#include "kpt/kernels/lib/launch.h"
+
+namespace kpt {
+namespace {
+
+// 32 x 32 elements of 8 bytes are 8 KiB read and 8 KiB written: half of an L1 data cache.
+constexpr int64_t kTile = 32;
+
+// Outermost first; the last dimension is the output's most contiguous one. `turn`: the dimension x is contiguous along,
+// where that is another one; -1 if none.
+struct CopyPlan {
+  Dims sizes, from, to;
+  int turn = -1;
+  int64_t outer = 1;  // all but the last dimension and `turn`
+  size_t width = 4;   // bytes of an element
+};
+
+CopyPlan plan(const TensorDesc& x, const TensorDesc& y) {
+  std::vector<int> order;
+  for (int d = 0; d < x.sizes.rank(); ++d)
+    if (x.sizes[d] != 1) order.push_back(d);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return y.strides[a] > y.strides[b]; });
+  CopyPlan c;
+  c.width = size_of(x.dtype);
+  for (int d : order) {
+    const int last = c.sizes.rank() - 1;
+    if (last >= 0 && c.from[last] == x.strides[d] * x.sizes[d] && c.to[last] == y.strides[d] * x.sizes[d]) {
+      c.sizes[last] *= x.sizes[d];
+      c.from[last] = x.strides[d];
+      c.to[last] = y.strides[d];
+    } else {
+      c.sizes.push_back(x.sizes[d]);
+      c.from.push_back(x.strides[d]);
+      c.to.push_back(y.strides[d]);
+    }
+  }
+  if (c.sizes.rank() == 0) c = {{1}, {1}, {1}, -1, 1, c.width};
+  const int last = c.sizes.rank() - 1;
+  if (c.from[last] != 1)
+    for (int d = 0; d < last; ++d)
+      if (c.from[d] == 1) c.turn = d;
+  for (int d = 0; d < last; ++d)
+    if (d != c.turn) c.outer *= c.sizes[d];
+  return c;
+}
+
+template <class T>
+void row(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t n) {
+  if (from_stride == 1 && to_stride == 1) {
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
+  } else if (to_stride == 1) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * from_stride];
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i * to_stride] = from[i * from_stride];
+  }
+}
+
+// Elements [begin, end) of dimension `turn` against the whole last dimension. A full tile is gathered to the stack in
+// x's order and written in the output's.
+template <class T>
+void turn(const CopyPlan& c, const T* from, T* to, int64_t begin, int64_t end) {
+  const int last = c.sizes.rank() - 1;
+  const int64_t from_step = c.from[last], to_turn = c.to[c.turn], to_step = c.to[last];
+  for (int64_t j = 0; j < c.sizes[last]; j += kTile) {
+    const int64_t columns = std::min(kTile, c.sizes[last] - j);
+    for (int64_t i = begin; i < end; i += kTile) {
+      const int64_t rows = std::min(kTile, end - i);
+      T tile[kTile][kTile];
+      for (int64_t b = 0; b < columns; ++b)
+        for (int64_t a = 0; a < rows; ++a) tile[a][b] = from[(j + b) * from_step + i + a];
+      for (int64_t a = 0; a < rows; ++a) row(tile[a], 1, to + (i + a) * to_turn + j * to_step, to_step, columns);
+    }
+  }
+}
+
+template <class T>
+std::unique_ptr<Launch> launch(const CopyPlan& c, int threads) {
+  const int last = c.sizes.rank() - 1;
+  const int64_t turned = c.turn < 0 ? 1 : c.sizes[c.turn];
+  const int64_t groups = (turned + kTile - 1) / kTile;
+  // A unit: one row, or one stripe of tiles.
+  const int64_t units = c.outer * groups;
+  const int64_t bytes = c.sizes[last] * static_cast<int64_t>(sizeof(T)) * (c.turn < 0 ? 1 : kTile);
+  const Split split(units, bytes, threads);
+  const auto run = [c, split, units, groups, turned, last](const RunArgs& args) {
+    const T* x = static_cast<const T*>(args.inputs[0]);
+    T* y = static_cast<T*>(args.outputs[0]);
+    parallel(split.tasks, split.threads, [&](int64_t task, int) {
+      for (int64_t u = split.begin(task, units); u < split.begin(task + 1, units); ++u) {
+        int64_t rest = u / groups, from = 0, to = 0;
+        for (int d = last - 1; d >= 0; --d) {
+          if (d == c.turn) continue;
+          from += rest % c.sizes[d] * c.from[d];
+          to += rest % c.sizes[d] * c.to[d];
+          rest /= c.sizes[d];
+        }
+        const int64_t begin = u % groups * kTile;
+        if (c.turn < 0) {
+          row(x + from, c.from[last], y + to, c.to[last], c.sizes[last]);
+        } else {
+          turn(c, x + from, y + to, begin, std::min(begin + kTile, turned));
+        }
+      }
+    });
+  };
+  return make_launch(run, 0, cat(c.turn < 0 ? "rows " : "tiles ", units, " threads ", split.threads));
+}
+
+Verdict supports(const Problem& p) {
+  const TensorDesc* x = p.operand(0);
+  if (!x || p.outputs.size() != 1) return no("want one tensor in and one out");
+  if (x->sizes != p.outputs[0].sizes) return no("from ", *x, " to ", p.outputs[0]);
+  if (x->dtype != p.outputs[0].dtype) return no("from ", x->dtype, " to ", p.outputs[0].dtype);
+  return yes();
+}
+
+std::unique_ptr<Launch> make(const Problem& p) {
+  auto copy = std::shared_ptr<const Launch>(make_copy(*p.operand(0), p.outputs[0], p.threads));
+  const int in = p.operand_index(0);
+  return make_launch([copy, in](const RunArgs& args) { copy->run({args.inputs + in, args.outputs, args.workspace}); }, 0,
+                     copy->config());
+}
+
+std::unique_ptr<Launch> make_reference(const Problem& p) {
+  return make_launch([p](const RunArgs& args) {
+    const Elements x(*p.operand(0), args.inputs[p.operand_index(0)]), y(p.outputs[0], args.outputs[0]);
+    const size_t width = size_of(p.outputs[0].dtype);
+    each_index(p.outputs[0].sizes, [&](const Dims& i) { std::memcpy(y.at(i), x.at(i), width); });
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<Launch> make_copy(const TensorDesc& from, const TensorDesc& to, int threads) {
+  if (from.numel() == 0) return make_launch([](const RunArgs&) {});
+  const CopyPlan c = plan(from, to);
+  switch (c.width) {
+    case 1: return launch<uint8_t>(c, threads);
+    case 2: return launch<uint16_t>(c, threads);
+    case 4: return launch<uint32_t>(c, threads);
+    default: return launch<uint64_t>(c, threads);
+  }
+}
+
+void register_copy(KernelRegistry& registry) {
+  add_cpu(registry, "kpt.copy", "copy", supports, make);
+  add_reference(registry, "kpt.copy", "copy", supports, make_reference);
+}
+
+}  // namespace kpt

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/kernels/softmax/softmax.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kpt/kernels/conformance.h"
+
+namespace kpt {
+namespace {
+
+using conformance::Case;
+using conformance::dense;
+using conformance::make_case;
+
+Case softmax(const std::string& op, const TensorDesc& x, int dim, DType out, const std::string& label) {
+  Kwargs kwargs = {{"dim", dim}};
+  kwargs.emplace_back(op.find(".int") != std::string::npos ? "dtype" : "half_to_float",
+                      op.find(".int") != std::string::npos ? Attr(None{}) : Attr(out != x.dtype));
+  Case c = make_case(cat(label, x, dim), op, {x}, {In{0}}, kwargs, {dense(out, x.sizes)},
+                     x.sizes.rank() ? x.sizes[dim < 0 ? dim + x.sizes.rank() : dim] : 1);
+  c.scale = op.find("log") != std::string::npos ? 3 : 0;
+  return c;
+}
+
+std::vector<Case> cases(const std::string& op, DType d) {
+  std::vector<Case> all;
+  for (int64_t w : {1, 5, 16, 33, 128, 1001}) all.push_back(softmax(op, dense(d, {7, w}), -1, d, "width"));
+  all.push_back(softmax(op, dense(d, {3, 12, 5}), 1, d, "middle"));
+  all.push_back(softmax(op, dense(d, {19, 40}), 0, d, "first"));
+  all.push_back(softmax(op, conformance::transposed(d, {2, 30, 41}), -1, d, "transposed"));
+  all.push_back(softmax(op, conformance::padded(d, {2, 30, 41}, 7), -1, d, "padded"));
+  all.push_back(softmax(op, dense(d, {0, 4}), -1, d, "no_rows"));
+  all.push_back(softmax(op, dense(d, {4, 0}), -1, d, "no_columns"));
+  all.push_back(softmax(op, dense(d, {}), -1, d, "scalar"));
+  all.push_back(softmax(op, dense(d, {900, 70}), -1, d, "parallel"));
+  all.push_back(softmax(op, dense(d, {64, 20}), -1, d, "special"));
+  all.back().ranges = {{-3, 3, true}};
+  all.push_back(softmax(op, dense(d, {6, 300}), -1, d, "large_values"));
+  all.back().ranges = {{-400, 400}};
+  all.back().scale = 400 * (op.find("log") != std::string::npos);
+  if (d == DType::bf16) all.push_back(softmax(op, dense(d, {6, 50}), -1, DType::f32, "to_f32"));
+  return all;
+}
+
+const bool kRegistered = [] {
+  for (const std::string op : {"aten.softmax.int", "aten.log_softmax.int", "aten._softmax", "aten._log_softmax"})
+    conformance::add(op, [op](DType d) { return cases(op, d); });
+  return true;
+}();
+
+TEST(Softmax, RowsOfMinusInfinityAndNan) {
+  const float inf = INFINITY;
+  const Tensor x = Tensor::from<float>(DType::f32, {4, 3}, {-inf, -inf, -inf, 0, NAN, 1, inf, 0, 0, -inf, 0, 0});
+  const Case c = softmax("aten.softmax.int", dense(DType::f32, {4, 3}), -1, DType::f32, "x");
+  for (const auto& k : kernel_registry().find("aten.softmax.int", "cpu")) {
+    std::vector<Tensor> y;
+    ASSERT_EQ(conformance::run_kernel(*k, c.problem, {x}, y), "");
+    for (int i = 0; i < 9; ++i) EXPECT_TRUE(std::isnan(y[0].at(i)) || i >= 7) << k->name << i;
+    EXPECT_EQ(y[0].at(9), 0);
+    EXPECT_EQ(y[0].at(10), 0.5);
+  }
+}
+
+}  // namespace
+}  // namespace kpt
