@@ -13,8 +13,10 @@ Condition negation(const Condition& c) {
   if (n.all.size() != 1 || !n.inverted) return n;
   Atom& atom = n.all[0];  // a single atom is turned round itself, so that it joins others
   n.inverted = false;
-  if (atom.value) atom.negated = !atom.negated;
-  else atom.difference = Sym(-1) - atom.difference;
+  if (atom.value)
+    atom.negated = !atom.negated;
+  else
+    atom.difference = Sym(-1) - atom.difference;
   return n;
 }
 
@@ -101,7 +103,8 @@ bool held_exactly(double v, DType dtype) {
 }
 
 std::string_view stem(const Node& node) {
-  const std::string_view name = std::string_view(node.op).substr(std::min<size_t>(node.op.find('.') + 1, node.op.size()));
+  const std::string_view name =
+      std::string_view(node.op).substr(std::min<size_t>(node.op.find('.') + 1, node.op.size()));
   return name.substr(0, name.find('.'));
 }
 
@@ -189,7 +192,8 @@ Element ElementEvaluator::at(Value* value, const std::vector<Sym>& where) {
     if (dtype != DType::i32 || range.lo < INT32_MIN || range.hi > INT32_MAX)
       e = s->is_const() ? Element(constant(static_cast<double>(s->value()))) : Element();
   }
-  if (const Choice* c = std::get_if<Choice>(&e); c && !(held_exactly(c->yes, dtype) && held_exactly(c->no, dtype))) e = {};
+  if (const Choice* c = std::get_if<Choice>(&e); c && !(held_exactly(c->yes, dtype) && held_exactly(c->no, dtype)))
+    e = {};
   if (dtype != DType::boolean) return e;
   if (auto c = as_condition(e)) return *c;
   Atom atom;
@@ -201,7 +205,8 @@ Element ElementEvaluator::at(Value* value, const std::vector<Sym>& where) {
 Element ElementEvaluator::node_at(Value* value, const std::vector<Sym>& where) {
   const Node& node = *value->producer;
   const std::string_view op = stem(node);
-  if (op == "expand" || op == "reshape" || op == "permute" || op == "slice" || op == "select") return view_at(node, where);
+  if (op == "expand" || op == "reshape" || op == "permute" || op == "slice" || op == "select")
+    return view_at(node, where);
   if (op == "add" || op == "sub" || op == "mul" || op == "neg") return binary_at(node, where);
   if (op == "bitwise_and" || op == "logical_and" || op == "bitwise_or" || op == "logical_or" || op == "bitwise_not" ||
       op == "logical_not")
@@ -222,7 +227,8 @@ Element ElementEvaluator::node_at(Value* value, const std::vector<Sym>& where) {
     const Attr value = named(node, "value");
     if (!value.is<AttrList>()) return {};
     const AttrList& list = value.as<AttrList>();
-    const bool uniform = !list.empty() && std::all_of(list.begin(), list.end(), [&](const Attr& a) { return a == list[0]; });
+    const bool uniform =
+        !list.empty() && std::all_of(list.begin(), list.end(), [&](const Attr& a) { return a == list[0]; });
     return uniform ? literal(list[0]) : Element();
   }
   if (node.op == "aten._to_copy") {
@@ -245,7 +251,8 @@ Element ElementEvaluator::view_at(const Node& node, const std::vector<Sym>& wher
   std::vector<Sym> in(sizes.size(), Sym(0));
   if (node.op == "aten.permute") {
     const std::vector<int64_t> dims = get_ints(node.kwargs, "dims");
-    for (size_t d = 0; d < dims.size(); ++d) in[static_cast<size_t>(dims[d])] = where[d];
+    const int rank = static_cast<int>(dims.size());
+    for (size_t d = 0; d < dims.size(); ++d) in[static_cast<size_t>(wrap_dim(dims[d], rank))] = where[d];
     return at(x, in);
   }
   if (node.op == "aten.reshape") {  // sizes of 1 come and go; anything else mixes positions
@@ -259,8 +266,9 @@ Element ElementEvaluator::view_at(const Node& node, const std::vector<Sym>& wher
     }
     return at(x, in);
   }
-  const size_t dim = static_cast<size_t>(get_int(node.kwargs, "dim", 0));
+  const size_t dim = static_cast<size_t>(wrap_dim(get_int(node.kwargs, "dim", 0), static_cast<int>(sizes.size())));
   if (node.op == "aten.select.int") {
+    if (get_sym(node.kwargs, "index", 0).range(graph_.symbols).lo < 0) return {};
     in.assign(where.begin(), where.end());
     in.insert(in.begin() + static_cast<std::ptrdiff_t>(dim), get_sym(node.kwargs, "index", 0));
     return at(x, in);
@@ -315,7 +323,12 @@ Element ElementEvaluator::compare_at(const Node& node, const std::vector<Sym>& w
   const auto c = as_choice(a), d = as_choice(b);
   if (!c || !d) return {};
   return combine(*c, *d, [&](double p, double q) -> double {
-    return op == "ge" ? p >= q : op == "le" ? p <= q : op == "gt" ? p > q : op == "lt" ? p < q : op == "eq" ? p == q : p != q;
+    return op == "ge"   ? p >= q
+           : op == "le" ? p <= q
+           : op == "gt" ? p > q
+           : op == "lt" ? p < q
+           : op == "eq" ? p == q
+                        : p != q;
   });
 }
 

@@ -29,7 +29,7 @@ class PassContext {
   std::set<std::string> disabled;  // passes switched off by name
   std::string level = "conservative";
   std::string device = "cpu";
-  std::vector<Rewrite> rewrites;   // filled by passes, in order
+  std::vector<Rewrite> rewrites;  // filled by passes, in order
 
   // Asked before every change. Records nothing; a skipped key is recorded as declined ("put back").
   bool allowed(const std::string& key) const { return !skip.count(key); }
@@ -50,7 +50,7 @@ struct Pass {
 
 class KPT_API PassRegistry {
  public:
-  void add(Pass pass);  // throws Error{bad_input} on a double name
+  void add(Pass pass);                                          // throws Error{bad_input} on a double name
   const std::vector<Pass>& ordered() const { return passes_; }  // by (order, name)
   const Pass* find(std::string_view name) const;
 

@@ -10,8 +10,8 @@ namespace kpt::testing {
 // One case of a test.kpt file:
 //
 //   ## name of the case
-//   with: level=balanced device=cpu skip=KEY passes=cse,dce    (optional; passes: what runs, the pass under test if absent)
-//   <graph before>
+//   with: level=balanced device=cpu skip=KEY passes=cse,dce    (optional; passes: what runs, the pass under test if
+//   absent) <graph before>
 //   =>
 //   <graph after>                                              or   => unchanged
 //   rewrite: KEY                                               or   => unchanged: words of a declined rewrite's reason

@@ -24,11 +24,16 @@ void read_options(PassCase& c, const std::string& text) {
   for (const std::string& option : split(text, ' ')) {
     const size_t at = option.find('=');
     const std::string name = option.substr(0, at), value = at == std::string::npos ? "" : option.substr(at + 1);
-    if (name == "level") c.level = value;
-    else if (name == "device") c.device = value;
-    else if (name == "skip") c.skip.push_back(value);
-    else if (name == "passes") c.passes = split(value, ',');
-    else throw Error(ErrorKind::bad_input, cat("[passes.test] line ", c.line, ": got option ", option));
+    if (name == "level")
+      c.level = value;
+    else if (name == "device")
+      c.device = value;
+    else if (name == "skip")
+      c.skip.push_back(value);
+    else if (name == "passes")
+      c.passes = split(value, ',');
+    else
+      throw Error(ErrorKind::bad_input, cat("[passes.test] line ", c.line, ": got option ", option));
   }
 }
 
@@ -58,8 +63,10 @@ void check(const PassCase& c, const std::string& pass) {
   std::vector<std::string> applied, reasons;
   bool found = c.reason.empty();
   for (const Rewrite& r : context.rewrites) {
-    if (r.applied) applied.push_back(r.key);
-    else if (r.why.find(c.reason) != std::string::npos) found = true;
+    if (r.applied)
+      applied.push_back(r.key);
+    else if (r.why.find(c.reason) != std::string::npos)
+      found = true;
     if (!r.applied) reasons.push_back(r.why);
   }
   EXPECT_TRUE(found) << "want a reason holding \"" << c.reason << "\", got " << ::testing::PrintToString(reasons);

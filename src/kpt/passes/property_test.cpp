@@ -34,8 +34,8 @@ TEST(Passes, GeneratedGraphsStayValidAndSettle) {
 TEST(Passes, AreOrderedByTheirNumber) {
   std::vector<std::string> names;
   for (const Pass& pass : pass_registry().ordered()) names.push_back(pass.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"canonicalise", "fold_constants", "cse", "useless_casts", "recognise_masks",
-                                             "fold_conv_bn", "merge_linears", "dce"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"canonicalise", "fold_constants", "cse", "useless_casts",
+                                             "recognise_masks", "fold_conv_bn", "merge_linears", "dce"}));
 }
 
 TEST(Passes, RegistryRefusesASecondPassOfOneName) {
@@ -46,7 +46,8 @@ TEST(Passes, RegistryRefusesASecondPassOfOneName) {
 }
 
 TEST(Passes, DisabledPassesDoNotRunAndDumpSeesOnlyChanges) {
-  const std::string text = "kpt.graph 1\ninput %x : f32[4]\n%a = aten.relu(%x) : f32[4]\n%y = aten.relu(%x) : f32[4]\nreturn %y\n";
+  const std::string text =
+      "kpt.graph 1\ninput %x : f32[4]\n%a = aten.relu(%x) : f32[4]\n%y = aten.relu(%x) : f32[4]\nreturn %y\n";
   Graph graph = parse(text);
   PassContext context;
   context.disabled = {"canonicalise", "fold_constants", "recognise_masks", "cse", "useless_casts"};

@@ -55,9 +55,10 @@ bool weights_only(const Value* value) {
 
 bool has_effects(const Node& node) {
   static constexpr std::array<std::string_view, 16> kRandom = {
-      "aten.rand", "aten.bernoulli", "aten.multinomial", "aten.normal", "aten.uniform", "aten.poisson",
-      "aten.exponential", "aten.native_dropout", "aten.rrelu", "aten.empty", "aten.new_empty", "aten.binomial",
-      "aten.geometric", "aten.cauchy", "aten.log_normal", "aten._fused_dropout"};
+      "aten.rand",      "aten.bernoulli", "aten.multinomial", "aten.normal",
+      "aten.uniform",   "aten.poisson",   "aten.exponential", "aten.native_dropout",
+      "aten.rrelu",     "aten.empty",     "aten.new_empty",   "aten.binomial",
+      "aten.geometric", "aten.cauchy",    "aten.log_normal",  "aten._fused_dropout"};
   if (node.outputs.empty()) return true;
   for (std::string_view prefix : kRandom)
     if (std::string_view(node.op).substr(0, prefix.size()) == prefix) return true;
@@ -77,16 +78,26 @@ bool widens_exactly(DType from, DType to) {
   if (to == DType::boolean) return false;
   const auto digits = [](DType t) {  // bits of an integer that always survive; floats by their significand
     switch (t) {
-      case DType::f64: return 53;
-      case DType::f32: return 24;
-      case DType::f16: return 11;
-      case DType::bf16: return 8;
-      case DType::i64: return 63;
-      case DType::i32: return 31;
-      case DType::i16: return 15;
-      case DType::i8: return 7;
-      case DType::u8: return 8;
-      default: return 1;
+      case DType::f64:
+        return 53;
+      case DType::f32:
+        return 24;
+      case DType::f16:
+        return 11;
+      case DType::bf16:
+        return 8;
+      case DType::i64:
+        return 63;
+      case DType::i32:
+        return 31;
+      case DType::i16:
+        return 15;
+      case DType::i8:
+        return 7;
+      case DType::u8:
+        return 8;
+      default:
+        return 1;
     }
   };
   if (is_float(from)) {
@@ -123,8 +134,10 @@ Value* Rewriter::make(std::string op, const std::vector<Operand>& operands, Kwar
   NodeSpec spec;
   spec.op = std::move(op);
   for (const Operand& o : operands) {
-    if (o.value) spec.tensor(o.value);
-    else spec.arg(o.number);
+    if (o.value)
+      spec.tensor(o.value);
+    else
+      spec.arg(o.number);
   }
   spec.kwargs = std::move(kwargs);
   spec.types.push_back(std::move(type));

@@ -69,8 +69,13 @@ void canonicalise(Graph& graph, PassContext& context) {
     context.declined({"canonicalise@" + name, "canonicalise", "%" + name + " stays as it is", "", why, true, {}});
   const int dead = sweep_dead(graph);
   if (!rewritten && !dead) return;
-  context.applied({"canonicalise@graph", "canonicalise", cat("canonicalise: ", rewritten, " rewrites"), "",
-                   cat(before, " nodes became ", graph.size(), ", all of the canonical set or unknown"), true, {}});
+  context.applied({"canonicalise@graph",
+                   "canonicalise",
+                   cat("canonicalise: ", rewritten, " rewrites"),
+                   "",
+                   cat(before, " nodes became ", graph.size(), ", all of the canonical set or unknown"),
+                   true,
+                   {}});
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ bool convolution(Site& s) {
   Value *x = s.x(), *w = s.at(1).value;
   const int rank = w->type.rank();
   const size_t dims = static_cast<size_t>(rank) - 2;
-  const bool transposed = s.node.op.find("transpose") != std::string::npos || get_bool(s.node.kwargs, "transposed", false);
+  const bool transposed =
+      s.node.op.find("transpose") != std::string::npos || get_bool(s.node.kwargs, "transposed", false);
   const std::vector<int64_t> dilation = spatial(s, "dilation", dims, 1), pads = padding(s, w, dilation);
   if (pads.empty()) return false;
   const Kwargs kwargs{{"stride", as_list(spatial(s, "stride", dims, 1))},
@@ -61,9 +62,9 @@ bool convolution(Site& s) {
 bool native_batch_norm(Site& s) {
   for (size_t i = 1; i < s.node.outputs.size(); ++i)
     if (s.graph.use_count(s.node.outputs[i])) return false;
-  Value* y = s.rw.make("aten.batch_norm", {s.at(0), s.at(1), s.at(2), s.at(3), s.at(4)},
-                       {{"training", false}, {"momentum", s.kw("momentum")}, {"eps", s.kw("eps")}, {"cudnn_enabled", false}},
-                       s.out());
+  Value* y = s.rw.make(
+      "aten.batch_norm", {s.at(0), s.at(1), s.at(2), s.at(3), s.at(4)},
+      {{"training", false}, {"momentum", s.kw("momentum")}, {"eps", s.kw("eps")}, {"cudnn_enabled", false}}, s.out());
   s.rw.replace(s.node.out(), y);
   s.graph.erase(&s.node);
   return true;
@@ -72,9 +73,9 @@ bool native_batch_norm(Site& s) {
 }  // namespace
 
 void add_convolution_rules(Rules& rules) {
-  for (std::string_view op :
-       {"aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.conv1d.padding", "aten.conv2d.padding", "aten.conv3d.padding",
-        "aten.conv_transpose1d", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input", "aten.convolution"})
+  for (std::string_view op : {"aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.conv1d.padding", "aten.conv2d.padding",
+                              "aten.conv3d.padding", "aten.conv_transpose1d", "aten.conv_transpose2d.input",
+                              "aten.conv_transpose3d.input", "aten.convolution"})
     rules[op] = convolution;
   rules["aten._native_batch_norm_legit_no_training"] = native_batch_norm;
 }

@@ -23,9 +23,12 @@ bool full(Site& s) {
   if (stem.find("ones") != std::string::npos) fill = 1;
   if (stem == "scalar_tensor") fill = s.kw("s");
   if (fill.is_none()) return false;
-  if (stem == "full" && s.node.args.empty() && s.node.kwargs.size() == 3 && get_syms(s.node.kwargs, "size") == s.out().sizes &&
+  if (stem == "full" && s.node.args.empty() && s.node.kwargs.size() == 3 &&
+      get_syms(s.node.kwargs, "size") == s.out().sizes &&
       s.node.kwargs[2] == std::pair<std::string, Attr>("dtype", s.out().dtype)) {
-    const bool plain = s.out().dtype == DType::boolean ? fill.is<bool>() : is_float(s.out().dtype) ? !fill.is<Sym>() : true;
+    const bool plain = s.out().dtype == DType::boolean ? fill.is<bool>()
+                       : is_float(s.out().dtype)       ? !fill.is<Sym>()
+                                                       : true;
     if (plain && !(fill.is<bool>() && s.out().dtype != DType::boolean)) return false;
   }
   if (s.out().dtype == DType::boolean && fill.is<double>()) fill = fill.as<double>() != 0;
@@ -38,8 +41,9 @@ bool full(Site& s) {
 
 void add_factory_rules(Rules& rules) {
   for (std::string_view op : {"aten.arange", "aten.arange.start", "aten.arange.start_step"}) rules[op] = arange;
-  for (std::string_view op : {"aten.full", "aten.zeros", "aten.ones", "aten.full_like", "aten.zeros_like", "aten.ones_like",
-                              "aten.new_full", "aten.new_zeros", "aten.new_ones", "aten.scalar_tensor"})
+  for (std::string_view op :
+       {"aten.full", "aten.zeros", "aten.ones", "aten.full_like", "aten.zeros_like", "aten.ones_like", "aten.new_full",
+        "aten.new_zeros", "aten.new_ones", "aten.scalar_tensor"})
     rules[op] = full;
 }
 

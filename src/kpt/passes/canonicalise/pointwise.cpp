@@ -51,9 +51,8 @@ bool rename(Site& s) {
 
 // `%x, other=2` -> `%x, 2` under the name of the tensor form.
 bool scalar_form(Site& s) {
-  static const std::map<std::string_view, std::string_view> kStem{{"aten.__and__", "aten.bitwise_and"},
-                                                                  {"aten.__or__", "aten.bitwise_or"},
-                                                                  {"aten.__xor__", "aten.bitwise_xor"}};
+  static const std::map<std::string_view, std::string_view> kStem{
+      {"aten.__and__", "aten.bitwise_and"}, {"aten.__or__", "aten.bitwise_or"}, {"aten.__xor__", "aten.bitwise_xor"}};
   std::string_view stem = std::string_view(s.node.op).substr(0, s.node.op.rfind('.'));
   const auto other = kStem.find(stem);
   if (other != kStem.end()) stem = other->second;
@@ -127,13 +126,15 @@ bool square(Site& s) { return s.become("aten.mul.Tensor", {s.at(0), s.at(0)}, {}
 // x + value * (a op b)
 bool addc(Site& s) {
   const Operand a = s.at(1), b = s.at(2);
-  if (!a.value || !b.value || a.value->type.dtype != s.out().dtype || b.value->type.dtype != s.out().dtype) return false;
+  if (!a.value || !b.value || a.value->type.dtype != s.out().dtype || b.value->type.dtype != s.out().dtype)
+    return false;
   const auto sizes = broadcast(a.value->type.sizes, b.value->type.sizes);
   if (!sizes) return false;
   const TensorType type{s.out().dtype, *sizes};
   Value* v = s.rw.make(s.node.op == "aten.addcmul" ? "aten.mul.Tensor" : "aten.div.Tensor", {a, b}, {}, type);
   const Attr factor = s.kw("value");
-  if (!factor.is_none() && as_number(factor) != 1.0) v = s.rw.make("aten.mul.Tensor", {{v, {}}, {nullptr, factor}}, {}, type);
+  if (!factor.is_none() && as_number(factor) != 1.0)
+    v = s.rw.make("aten.mul.Tensor", {{v, {}}, {nullptr, factor}}, {}, type);
   return s.become("aten.add.Tensor", {s.at(0), {v, {}}}, {});
 }
 
@@ -163,11 +164,10 @@ bool drop_default_rounding(Site& s) {
 
 void add_pointwise_rules(Rules& rules) {
   for (const auto& [from, to] : kAlias) rules[from] = rename;
-  for (std::string_view op :
-       {"aten.mul.Scalar", "aten.div.Scalar", "aten.remainder.Scalar", "aten.eq.Scalar", "aten.ne.Scalar",
-        "aten.lt.Scalar", "aten.le.Scalar", "aten.gt.Scalar", "aten.ge.Scalar", "aten.bitwise_and.Scalar",
-        "aten.bitwise_or.Scalar", "aten.bitwise_xor.Scalar", "aten.__and__.Scalar", "aten.__or__.Scalar",
-        "aten.__xor__.Scalar"})
+  for (std::string_view op : {"aten.mul.Scalar", "aten.div.Scalar", "aten.remainder.Scalar", "aten.eq.Scalar",
+                              "aten.ne.Scalar", "aten.lt.Scalar", "aten.le.Scalar", "aten.gt.Scalar", "aten.ge.Scalar",
+                              "aten.bitwise_and.Scalar", "aten.bitwise_or.Scalar", "aten.bitwise_xor.Scalar",
+                              "aten.__and__.Scalar", "aten.__or__.Scalar", "aten.__xor__.Scalar"})
     rules[op] = scalar_form;
   for (std::string_view op : {"aten.add.Tensor", "aten.add.Scalar", "aten.sub.Tensor", "aten.sub.Scalar"})
     rules[op] = add_or_sub;
@@ -175,7 +175,8 @@ void add_pointwise_rules(Rules& rules) {
   for (std::string_view op :
        {"aten.floor_divide", "aten.floor_divide.Scalar", "aten.div.Tensor_mode", "aten.div.Scalar_mode"})
     rules[op] = div_mode;
-  for (std::string_view op : {"aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar"}) rules[op] = where;
+  for (std::string_view op : {"aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar"})
+    rules[op] = where;
   for (std::string_view op : {"aten.addcmul", "aten.addcdiv"}) rules[op] = addc;
   for (std::string_view op : {"aten.clamp", "aten.clamp_min", "aten.clamp_max"}) rules[op] = clamp;
   rules["aten.masked_fill.Tensor"] = masked_fill;

@@ -29,15 +29,17 @@ bool sum_like(Site& s) {
   const Attr dtype = s.kw("dtype");
   if (dtype.is<DType>()) x = s.rw.cast(x, dtype.as<DType>());
   const std::string op = s.node.op.substr(0, 8) == "aten.sum" ? "aten.sum.dim_IntList" : "aten.mean.dim";
-  return s.become(op, {{x, {}}},
-                  {{"dim", dims_of(s, x->type.rank())}, {"keepdim", get_bool(s.node.kwargs, "keepdim", false)}, {"dtype", None{}}});
+  return s.become(
+      op, {{x, {}}},
+      {{"dim", dims_of(s, x->type.rank())}, {"keepdim", get_bool(s.node.kwargs, "keepdim", false)}, {"dtype", None{}}});
 }
 
 bool max_like(Site& s) {
   Value* x = s.x();
   if (x->type.rank() == 0) return false;
   const std::string op = s.node.op == "aten.max" || s.node.op == "aten.amax" ? "aten.amax" : "aten.amin";
-  return s.become(op, {s.at(0)}, {{"dim", dims_of(s, x->type.rank())}, {"keepdim", get_bool(s.node.kwargs, "keepdim", false)}});
+  return s.become(op, {s.at(0)},
+                  {{"dim", dims_of(s, x->type.rank())}, {"keepdim", get_bool(s.node.kwargs, "keepdim", false)}});
 }
 
 bool any_all(Site& s) {
@@ -76,7 +78,9 @@ bool variance(Site& s) {
   Attr value = correction.is_none() ? Attr(1) : correction;
   if (unbiased.is<bool>()) value = unbiased.as<bool>() ? 1 : 0;
   return s.become("aten.var.correction", {s.at(0)},
-                  {{"dim", dims_of(s, x->type.rank())}, {"correction", value}, {"keepdim", get_bool(s.node.kwargs, "keepdim", false)}});
+                  {{"dim", dims_of(s, x->type.rank())},
+                   {"correction", value},
+                   {"keepdim", get_bool(s.node.kwargs, "keepdim", false)}});
 }
 
 // The statistics that the native form also returns are for the backward pass.

@@ -22,7 +22,8 @@ std::vector<int64_t> order_of(const Site& s, int rank) {
   for (int d = 0; d < rank; ++d) order.push_back(d);
   const std::string& op = s.node.op;
   const auto swap_dims = [&](int64_t a, int64_t b) {
-    if (rank >= 2) std::swap(order[static_cast<size_t>(wrap_dim(a, rank))], order[static_cast<size_t>(wrap_dim(b, rank))]);
+    if (rank >= 2)
+      std::swap(order[static_cast<size_t>(wrap_dim(a, rank))], order[static_cast<size_t>(wrap_dim(b, rank))]);
   };
   const auto ints = [&](std::string_view name) {
     std::vector<int64_t> dims = get_ints(s.node.kwargs, name);
@@ -100,7 +101,8 @@ bool to_slice(Site& s) {
     const Kwargs form{{"dim", dim}, {"start", *start}, {"end", end}, {"step", step}};
     const Node* p = x->producer;
     const bool folds = p && p->op == "aten.slice.Tensor" && get_int(p->kwargs, "dim", 0) == dim &&
-                       get_int(p->kwargs, "step", 1) == 1 && get_sym(p->kwargs, "start", 0).range(s.graph.symbols).lo >= 0;
+                       get_int(p->kwargs, "step", 1) == 1 &&
+                       get_sym(p->kwargs, "start", 0).range(s.graph.symbols).lo >= 0;
     if (!folds && same_kwargs(s.node.kwargs, form)) return false;
   }
   return s.become(s.rw.slice(x, dim, *start, length, step));
@@ -188,10 +190,9 @@ bool drop(Site& s) {
 }  // namespace
 
 void add_view_rules(Rules& rules) {
-  for (std::string_view op :
-       {"aten.view", "aten._unsafe_view", "aten._reshape_alias", "aten.reshape", "aten.flatten.using_ints",
-        "aten.unflatten.int", "aten.unsqueeze", "aten.squeeze", "aten.squeeze.dim", "aten.squeeze.dims", "aten.view_as",
-        "aten.reshape_as", "aten.ravel"})
+  for (std::string_view op : {"aten.view", "aten._unsafe_view", "aten._reshape_alias", "aten.reshape",
+                              "aten.flatten.using_ints", "aten.unflatten.int", "aten.unsqueeze", "aten.squeeze",
+                              "aten.squeeze.dim", "aten.squeeze.dims", "aten.view_as", "aten.reshape_as", "aten.ravel"})
     rules[op] = to_reshape;
   for (std::string_view op : {"aten.permute", "aten.transpose.int", "aten.t", "aten.numpy_T", "aten.mT",
                               "aten.movedim.int", "aten.movedim.intlist", "aten.swapaxes"})
@@ -202,17 +203,17 @@ void add_view_rules(Rules& rules) {
        {"aten.split.Tensor", "aten.split.sizes", "aten.split_with_sizes", "aten.chunk", "aten.tensor_split.sections",
         "aten.tensor_split.indices", "aten.unsafe_split.Tensor", "aten.unsafe_split_with_sizes", "aten.unsafe_chunk"})
     rules[op] = pieces;
-  for (std::string_view op :
-       {"aten.contiguous", "aten.clone", "aten.detach", "aten.alias", "aten.lift_fresh_copy", "aten.lift_fresh",
-        "aten.lift", "aten.positive", "aten.resolve_conj", "aten.resolve_neg"})
+  for (std::string_view op : {"aten.contiguous", "aten.clone", "aten.detach", "aten.alias", "aten.lift_fresh_copy",
+                              "aten.lift_fresh", "aten.lift", "aten.positive", "aten.resolve_conj", "aten.resolve_neg"})
     rules[op] = identity;
-  for (std::string_view op : {"aten.dropout", "aten.alpha_dropout", "aten.feature_dropout", "aten.feature_alpha_dropout"})
+  for (std::string_view op :
+       {"aten.dropout", "aten.alpha_dropout", "aten.feature_dropout", "aten.feature_alpha_dropout"})
     rules[op] = dropout;
-  for (std::string_view op : {"aten._to_copy", "aten.to.dtype", "aten.to.device", "aten.to.dtype_layout",
-                              "aten.to.other", "aten.type_as"})
+  for (std::string_view op :
+       {"aten._to_copy", "aten.to.dtype", "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten.type_as"})
     rules[op] = cast;
-  for (std::string_view op : {"aten._assert_tensor_metadata", "aten.sym_constrain_range",
-                              "aten.sym_constrain_range_for_size"})
+  for (std::string_view op :
+       {"aten._assert_tensor_metadata", "aten.sym_constrain_range", "aten.sym_constrain_range_for_size"})
     rules[op] = drop;
   rules["aten.select.int"] = select_int;
   rules["aten.unbind.int"] = unbind;

@@ -28,7 +28,8 @@ void cse(Graph& graph, PassContext& context) {
     graph.erase(node);
   }
   if (dropped.empty()) return;
-  context.applied({"cse@graph", "cse", cat("cse: ", dropped.size(), " nodes"), "", "computed once instead of twice", true, {}});
+  context.applied(
+      {"cse@graph", "cse", cat("cse: ", dropped.size(), " nodes"), "", "computed once instead of twice", true, {}});
 }
 
 }  // namespace

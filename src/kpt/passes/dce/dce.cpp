@@ -8,7 +8,8 @@ void dce(Graph& graph, PassContext& context) {
   const int nodes = sweep_dead(graph);
   const size_t weights = graph.drop_unused_weights().size();
   if (!nodes && !weights) return;
-  context.applied({"dce@graph", "dce", cat("dce: ", nodes, " nodes, ", weights, " weights"), "", "nobody reads them", true, {}});
+  context.applied(
+      {"dce@graph", "dce", cat("dce: ", nodes, " nodes, ", weights, " weights"), "", "nobody reads them", true, {}});
 }
 
 }  // namespace

@@ -71,9 +71,9 @@ Value* logic(const Node& node, Rewriter& rw) {
 
 bool is_condition(const Node& node) {
   static constexpr std::array<std::string_view, 12> kOps{
-      "aten.eq.Tensor", "aten.ne.Tensor", "aten.lt.Tensor", "aten.le.Tensor", "aten.gt.Tensor", "aten.ge.Tensor",
-      "aten.bitwise_and.Tensor", "aten.bitwise_or.Tensor", "aten.bitwise_not", "aten.logical_and", "aten.logical_or",
-      "aten.logical_not"};
+      "aten.eq.Tensor",   "aten.ne.Tensor",   "aten.lt.Tensor",          "aten.le.Tensor",
+      "aten.gt.Tensor",   "aten.ge.Tensor",   "aten.bitwise_and.Tensor", "aten.bitwise_or.Tensor",
+      "aten.bitwise_not", "aten.logical_and", "aten.logical_or",         "aten.logical_not"};
   for (std::string_view op : kOps)
     if (op == node.op) return node.outputs.size() == 1 && node.out()->type.dtype == DType::boolean;
   return false;
@@ -94,8 +94,13 @@ bool sweep(Graph& graph, PassContext& context, bool first) {
   for (Node* node : graph.nodes()) {
     if (node->outputs.size() != 1 || node->op == "kpt.constant" || node->op == "aten.full") continue;
     Rewriter rw(graph, node);
-    Rewrite r{"fold_constants@" + node->out()->name, "fold_constants", "fold %" + node->out()->name, node->loc.scope,
-              "", true, {node->out()->name}};
+    Rewrite r{"fold_constants@" + node->out()->name,
+              "fold_constants",
+              "fold %" + node->out()->name,
+              node->loc.scope,
+              "",
+              true,
+              {node->out()->name}};
     if (!context.allowed(r.key)) {
       r.why = "put back";
       if (first) context.declined(r);

@@ -8,7 +8,7 @@
 namespace kpt::folding {
 namespace {
 
-constexpr int64_t kMaxElements = 4096;   // as kpt.constant
+constexpr int64_t kMaxElements = 4096;         // as kpt.constant
 constexpr double kExact = 9007199254740992.0;  // 2^53: every integer up to here is a double
 
 struct Literal {
@@ -28,7 +28,8 @@ std::optional<std::vector<int64_t>> static_sizes(const std::vector<Sym>& sizes) 
   std::vector<int64_t> out;
   int64_t count = 1;
   for (const Sym& s : sizes) {
-    if (!s.is_const() || s.value() < 0 || s.value() > kMaxElements || (count *= s.value()) > kMaxElements) return std::nullopt;
+    if (!s.is_const() || s.value() < 0 || s.value() > kMaxElements || (count *= s.value()) > kMaxElements)
+      return std::nullopt;
     out.push_back(s.value());
   }
   return out;
@@ -39,10 +40,14 @@ bool computable(DType dtype) { return dtype != DType::f16 && dtype != DType::bf1
 // v as the dtype holds it; none where it does not fit an integer type.
 std::optional<double> rounded(double v, DType dtype) {
   switch (dtype) {
-    case DType::boolean: return v != 0 ? 1.0 : 0.0;
-    case DType::f64: return v;
-    case DType::f32: return static_cast<double>(static_cast<float>(v));
-    default: break;
+    case DType::boolean:
+      return v != 0 ? 1.0 : 0.0;
+    case DType::f64:
+      return v;
+    case DType::f32:
+      return static_cast<double>(static_cast<float>(v));
+    default:
+      break;
   }
   if (is_float(dtype) || !std::isfinite(v)) return std::nullopt;
   const double t = std::trunc(v);
@@ -173,7 +178,8 @@ Value* fold_literals(const Node& node, Rewriter& rw) {
     if (!v) return nullptr;
     values.push_back(as_attr(*v, type.dtype));
   }
-  const bool same = !values.empty() && std::all_of(values.begin(), values.end(), [&](const Attr& a) { return a == values[0]; });
+  const bool same =
+      !values.empty() && std::all_of(values.begin(), values.end(), [&](const Attr& a) { return a == values[0]; });
   if (same) return rw.full(type, values[0]);
   return rw.make("kpt.constant", {}, {{"value", values}, {"dtype", type.dtype}}, type);
 }

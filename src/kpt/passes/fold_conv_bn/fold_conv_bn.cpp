@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batch norm of inference is y = x * scale + shift per channel, scale = weight / sqrt(var + eps), shift = bias - mean * scale.
-// After a convolution that nobody else reads both go into its weight and bias; elsewhere they stay as a mul and an add.
-// Scale and shift are made once, in the prologue, in f32 or wider.
+// Batch norm of inference is y = x * scale + shift per channel, scale = weight / sqrt(var + eps), shift = bias - mean *
+// scale. After a convolution that nobody else reads both go into its weight and bias; elsewhere they stay as a mul and
+// an add. Scale and shift are made once, in the prologue, in f32 or wider.
 #include "kpt/passes/rewriter.h"
 
 namespace kpt {
@@ -12,7 +12,8 @@ struct ScaleShift {
 };
 
 Verdict is_inference_norm(const Node& node) {
-  if (get_bool(node.kwargs, "training", true)) return no("batch norm in training mode uses the statistics of the batch");
+  if (get_bool(node.kwargs, "training", true))
+    return no("batch norm in training mode uses the statistics of the batch");
   for (int i = 3; i < 5; ++i)
     if (!operand_at(node, i).value) return no("batch norm without running statistics uses those of the batch");
   for (int i = 1; i < 5; ++i)
@@ -70,8 +71,9 @@ void fold(Graph& graph, Node& norm) {
     bias = rw.make("aten.mul.Tensor", {{rw.cast(b, wide), {}}, {bn.scale, {}}}, {}, bn.scale->type);
     bias = rw.make("aten.add.Tensor", {{bias, {}}, {bn.shift, {}}}, {}, bn.shift->type);
   }
-  Value* y = rw.make("aten.convolution", {operand_at(*conv, 0), {rw.cast(weight, dtype), {}}, {rw.cast(bias, dtype), {}}},
-                     conv->kwargs, norm.out()->type);
+  Value* y =
+      rw.make("aten.convolution", {operand_at(*conv, 0), {rw.cast(weight, dtype), {}}, {rw.cast(bias, dtype), {}}},
+              conv->kwargs, norm.out()->type);
   rw.replace_node(y);
   graph.erase(conv);
 }
@@ -92,8 +94,13 @@ void spell_out(Graph& graph, Node& norm) {
 void fold_conv_bn(Graph& graph, PassContext& context) {
   for (Node* norm : graph.nodes()) {
     if (norm->op != "aten.batch_norm") continue;
-    Rewrite r{"fold_conv_bn@" + norm->out()->name, "fold_conv_bn", "batch norm of %" + norm->inputs[0]->name, norm->loc.scope,
-              "", true, {norm->out()->name}};
+    Rewrite r{"fold_conv_bn@" + norm->out()->name,
+              "fold_conv_bn",
+              "batch norm of %" + norm->inputs[0]->name,
+              norm->loc.scope,
+              "",
+              true,
+              {norm->out()->name}};
     Verdict can = is_inference_norm(*norm);
     if (can && !context.allowed(r.key)) can = no("put back");
     if (!can) {
@@ -104,8 +111,10 @@ void fold_conv_bn(Graph& graph, PassContext& context) {
     const Verdict into = folds(graph, *norm);
     r.why = into ? "scale and shift are part of the convolution's weight and bias"
                  : "one multiplication and addition, as " + into.reason;
-    if (into) fold(graph, *norm);
-    else spell_out(graph, *norm);
+    if (into)
+      fold(graph, *norm);
+    else
+      spell_out(graph, *norm);
     context.applied(r);
   }
 }
@@ -113,7 +122,8 @@ void fold_conv_bn(Graph& graph, PassContext& context) {
 }  // namespace
 
 void register_fold_conv_bn(PassRegistry& registry) {
-  registry.add({"fold_conv_bn", 55, "Batch norm becomes part of the convolution before it, or a mul and an add.", fold_conv_bn});
+  registry.add(
+      {"fold_conv_bn", 55, "Batch norm becomes part of the convolution before it, or a mul and an add.", fold_conv_bn});
 }
 
 }  // namespace kpt

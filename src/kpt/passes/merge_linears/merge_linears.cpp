@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sibling linears on one input (query, key, value; gate, up) become one: their weights are stacked once, in the prologue.
+// Sibling linears on one input (query, key, value; gate, up) become one: their weights are stacked once, in the
+// prologue.
 #include <algorithm>
 #include <map>
 
@@ -38,8 +39,10 @@ Value* merged_bias(Graph& graph, Rewriter& rw, const std::vector<Node*>& group) 
   for (Node* node : group) {
     Value* b = operand_at(*node, 2).value;
     const Sym width = node->inputs[1]->type.sizes[0];
-    if (b) hoist(graph, b, group[0]);
-    else b = rw.full({node->inputs[1]->type.dtype, {width}}, 0.0);
+    if (b)
+      hoist(graph, b, group[0]);
+    else
+      b = rw.full({node->inputs[1]->type.dtype, {width}}, 0.0);
     parts.push_back(b);
     total = total + width;
   }
@@ -88,7 +91,8 @@ void merge_linears(Graph& graph, PassContext& context) {
   for (const std::string& name : in_order) {
     const std::vector<Node*>& group = groups[name];
     if (group.size() < 2) continue;
-    Rewrite r{"merge_linears@" + group[0]->out()->name, "merge_linears", "merge_linears(", group[0]->loc.scope, "", true, {}};
+    Rewrite r{
+        "merge_linears@" + group[0]->out()->name, "merge_linears", "merge_linears(", group[0]->loc.scope, "", true, {}};
     for (Node* node : group) {
       r.what += (r.values.empty() ? "" : ", ") + node->out()->name;
       r.values.push_back(node->out()->name);

@@ -10,8 +10,8 @@
 //   low = -inf                any condition: a masked key has weight 0. A row masked whole gives 0 here as in PyTorch's
 //                             fused attention; eager softmax would give NaN.
 //   low <= -1e30 (finfo.min)  causal alone: key 0 is visible to every row, so a masked key has weight
-//                             exp(score + low - max) = 0 exactly for |score| < 1e29. With a key mask a row may be masked
-//                             whole, and the sum gives it uniform weights: left as it is.
+//                             exp(score + low - max) = 0 exactly for |score| < 1e29. With a key mask a row may be
+//                             masked whole, and the sum gives it uniform weights: left as it is.
 //   any other low             left as it is: a masked key may keep weight.
 #include <cmath>
 #include <map>
@@ -63,7 +63,8 @@ Verdict split(const Condition& condition, const Positions& at, Mask& mask) {
   if (condition.inverted) return no("the mask is an alternative of conditions");
   for (const Atom& atom : condition.all) {
     if (!atom.value) {
-      if (atom.difference != at.i - at.j) return no("the mask relates positions by ", atom.difference, " >= 0, which is not causal");
+      if (atom.difference != at.i - at.j)
+        return no("the mask relates positions by ", atom.difference, " >= 0, which is not causal");
       mask.causal = true;
       continue;
     }
@@ -85,12 +86,16 @@ Verdict find_dims(const Atom& atom, const Positions& at, const std::vector<Sym>&
   const Value* v = atom.value;
   for (size_t d = 0; d < atom.at.size(); ++d) {
     const bool is_batch = !at.b.is_const() && atom.at[d] == at.b, is_key = !at.j.is_const() && atom.at[d] == at.j;
-    if (is_batch && dims.batch < 0) dims.batch = static_cast<int64_t>(d);
-    else if (is_key && dims.key < 0) dims.key = static_cast<int64_t>(d);
+    if (is_batch && dims.batch < 0)
+      dims.batch = static_cast<int64_t>(d);
+    else if (is_key && dims.key < 0)
+      dims.key = static_cast<int64_t>(d);
     else if (v->type.sizes[d] != Sym(1))
       return no("%", v->name, " is read at one place of dimension ", d, " of several");
   }
-  const auto fits = [&](int64_t dim, const Sym& size) { return dim < 0 || v->type.sizes[static_cast<size_t>(dim)] == size; };
+  const auto fits = [&](int64_t dim, const Sym& size) {
+    return dim < 0 || v->type.sizes[static_cast<size_t>(dim)] == size;
+  };
   if (!fits(dims.batch, sizes[0]) || !fits(dims.key, sizes[1]))
     return no("%", v->name, " : ", v->type, " is not shown to have sizes [", sizes[0], ", ", sizes[1],
               "]; give the mask the batch and length symbols of the input");
@@ -125,7 +130,8 @@ class Recogniser {
     const std::string kind = get_string(node.kwargs, "mask_kind", "none");
     Value* mask = operand_at(node, 3).value;
     if (!mask || (kind != "bool" && kind != "add")) return;
-    Rewrite r{"recognise_masks@" + node.out()->name, "recognise_masks", "", node.loc.scope, "", true, {node.out()->name}};
+    Rewrite r{
+        "recognise_masks@" + node.out()->name, "recognise_masks", "", node.loc.scope, "", true, {node.out()->name}};
     if (!context_.allowed(r.key)) {
       r.what = "mask of %" + mask->name;
       r.why = "put back";
@@ -215,7 +221,8 @@ void recognise_masks(Graph& graph, PassContext& context) {
 }  // namespace
 
 void register_recognise_masks(PassRegistry& registry) {
-  registry.add({"recognise_masks", 50, "Proves what attention masks say: nothing, causal, key padding.", recognise_masks});
+  registry.add(
+      {"recognise_masks", 50, "Proves what attention masks say: nothing, causal, key padding.", recognise_masks});
 }
 
 }  // namespace kpt

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Casts that change nothing: a lossless cast before another cast, and a lossless cast that is undone after data was only
-// moved (views, cat). Arithmetic between the two casts keeps them: it was asked for in the wider type.
+// Casts that change nothing: a lossless cast before another cast, and a lossless cast that is undone after data was
+// only moved (views, cat). Arithmetic between the two casts keeps them: it was asked for in the wider type.
 #include <algorithm>
 
 #include "kpt/ir/ops.h"
@@ -58,9 +58,12 @@ bool visit(Graph& graph, PassContext& context, Node& node) {
     context.declined(r);
     return false;
   }
-  if (x->type == y->type) rw.replace_node(x);
-  else if (is_cast(x)) rw.replace_node(rw.cast(x->producer->inputs[0], y->type.dtype));
-  else rw.replace_node(narrowed(rw, x));
+  if (x->type == y->type)
+    rw.replace_node(x);
+  else if (is_cast(x))
+    rw.replace_node(rw.cast(x->producer->inputs[0], y->type.dtype));
+  else
+    rw.replace_node(narrowed(rw, x));
   context.applied(r);
   return true;
 }
