@@ -16,7 +16,9 @@ void FusionRegistry::add(Fusion fusion) {
   const std::lock_guard lock(mutex_);
   for (const Fusion& f : fusions_)
     KPT_CHECK(f.name != fusion.name, "fusion.registry", "got a second fusion '", fusion.name, "', want another name");
-  const auto behind = [](const Fusion& a, const Fusion& b) { return std::tie(a.order, a.name) < std::tie(b.order, b.name); };
+  const auto behind = [](const Fusion& a, const Fusion& b) {
+    return std::tie(a.order, a.name) < std::tie(b.order, b.name);
+  };
   fusions_.insert(std::upper_bound(fusions_.begin(), fusions_.end(), fusion, behind), std::move(fusion));
 }
 
@@ -55,7 +57,8 @@ class Run {
         continue;
       }
       changed = true;
-      KPT_ASSERT(++applied_ <= limit_, cat("fusion.", fusion.name), "got ", applied_, " rewrites and no end: fusions undo each other");
+      KPT_ASSERT(++applied_ <= limit_, cat("fusion.", fusion.name), "got ", applied_,
+                 " rewrites and no end: fusions undo each other");
       nodes = graph_.nodes();  // what stands behind the root is as it was
     }
     return changed;
@@ -64,9 +67,8 @@ class Run {
   // Reasons are reported once, for the values that stayed.
   void report_declined() {
     for (Rewrite& r : declined_) {
-      const bool known = std::any_of(context_.rewrites.begin(), context_.rewrites.end(), [&](const Rewrite& o) {
-        return o.key == r.key && (o.applied || o.why == r.why);
-      });
+      const bool known = std::any_of(context_.rewrites.begin(), context_.rewrites.end(),
+                                     [&](const Rewrite& o) { return o.key == r.key && (o.applied || o.why == r.why); });
       if (!known) context_.declined(std::move(r));
     }
   }
@@ -86,7 +88,8 @@ class Run {
         m.device = context_.device;
         if (const Verdict v = fusion.when(graph_, m); !v) return refuse(v.reason);
         Rewrite done = about;
-        if (const Verdict v = apply_rewrite(graph_, alternative, m, fusion.name, done.values); !v) return refuse(v.reason);
+        if (const Verdict v = apply_rewrite(graph_, alternative, m, fusion.name, done.values); !v)
+          return refuse(v.reason);
         context_.applied(std::move(done));
         return true;
       };

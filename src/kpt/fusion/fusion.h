@@ -17,14 +17,14 @@ struct Pattern;  // a parsed pattern, pattern.h
 
 // What a match bound: %names of the pattern to values of the graph, ?names to attributes.
 struct KPT_API Match {
-  std::map<std::string, Value*, std::less<>> values;      // null where `%b?` matched none
-  std::map<std::string, Attr, std::less<>> attrs;         // ?names; `when` adds the $names
-  std::map<std::string, TensorType, std::less<>> types;   // `when` adds the types that the right side cannot derive
-  std::vector<Node*> nodes;  // the matched nodes, last first (the root is nodes.front())
-  std::string device;        // PassContext::device
+  std::map<std::string, Value*, std::less<>> values;     // null where `%b?` matched none
+  std::map<std::string, Attr, std::less<>> attrs;        // ?names; `when` adds the $names
+  std::map<std::string, TensorType, std::less<>> types;  // `when` adds the types that the right side cannot derive
+  std::vector<Node*> nodes;                              // the matched nodes, last first (the root is nodes.front())
+  std::string device;                                    // PassContext::device
 
-  Value* value(std::string_view name) const;      // throws Error{internal} if the pattern has no such name
-  const Attr& attr(std::string_view name) const;  // likewise
+  Value* value(std::string_view name) const;              // throws Error{internal} if the pattern has no such name
+  const Attr& attr(std::string_view name) const;          // likewise
   Value* value_or_null(std::string_view name) const;      // null too where a `? line` was absent
   const Attr* attr_or_null(std::string_view name) const;  // null where a `? line` was absent
   Value* root() const { return nodes.front()->out(); }
@@ -37,7 +37,8 @@ struct KPT_API Match {
 //   =>
 //   %y = kpt.linear(%x, %w, %b, none, act=$act)
 //
-// * %name binds a value (the same name = the same value); a leading `_` as in %_b? is not special; `%b?` also matches `none`.
+// * %name binds a value (the same name = the same value); a leading `_` as in %_b? is not special; `%b?` also matches
+// `none`.
 // * ?name binds an attribute; a literal must be equal. Named arguments not written are not looked at.
 // * aten.add.Tensor, aten.mul.Tensor, maximum, minimum and logical_and/or match with their operands in either order.
 // * `[%a, %b]` matches a list; types may be written after ':' to ask for a dtype.
@@ -45,7 +46,8 @@ struct KPT_API Match {
 //   defines them too.
 //   `?name` also matches a scalar `kpt.constant`, as its number. An absent named argument binds `none`.
 // * A line that starts with `? ` may be missing in the graph; then its value is its first operand.
-// * $name on the right is filled in by `when` through Match::attrs. `%b?` on the right is `none` where nothing is bound.
+// * $name on the right is filled in by `when` through Match::attrs. `%b?` on the right is `none` where nothing is
+// bound.
 // * Types on the right: a value named on both sides keeps its type; aten.reshape and aten.permute follow from their
 //   arguments; any other takes Match::types. A reshape or permute on the right that changes nothing is left out, and
 //   one that stands on another reshape or permute is joined with it.
@@ -66,8 +68,8 @@ class KPT_API FusionRegistry {
  public:
   // Parses the pattern at once: Error{bad_input} "[fusion.NAME] line 2: ..." where it is malformed; doubles throw.
   void add(Fusion fusion);
-  void remove(std::string_view name);     // no effect where there is none
-  std::vector<Fusion> ordered() const;    // by (order, name)
+  void remove(std::string_view name);   // no effect where there is none
+  std::vector<Fusion> ordered() const;  // by (order, name)
 
  private:
   mutable std::mutex mutex_;
@@ -79,9 +81,9 @@ class KPT_API FusionRegistry {
 KPT_API FusionRegistry& fusion_registry();
 
 // Applies every fusion to a fixed point, in order, from the last node to the first; each application is a Rewrite with
-// key "<name>@<value>". New nodes take scope and stack of the pattern's root; values named on both sides keep their names.
-// Where the text matched but `when`, another user or a skipped key stood against it, a declined Rewrite says why.
-// Throws Error{internal} naming the fusion where the fixed point is not reached (a fusion that undoes another).
+// key "<name>@<value>". New nodes take scope and stack of the pattern's root; values named on both sides keep their
+// names. Where the text matched but `when`, another user or a skipped key stood against it, a declined Rewrite says
+// why. Throws Error{internal} naming the fusion where the fixed point is not reached (a fusion that undoes another).
 KPT_API void run_fusions(Graph& graph, PassContext& context, const FusionRegistry& registry);
 
 // Groups leftover pointwise nodes and row reductions into kpt.pointwise / kpt.row nodes (codegen/).

@@ -33,8 +33,8 @@ std::string error_of(const std::string& pattern) {
 }
 
 // Runs one fusion over a graph of f32[4] values given by its statements.
-std::string rewrite(const std::string& pattern, const std::string& body, std::function<Verdict(const Graph&, Match&)> when = always,
-                    PassContext* context = nullptr) {
+std::string rewrite(const std::string& pattern, const std::string& body,
+                    std::function<Verdict(const Graph&, Match&)> when = always, PassContext* context = nullptr) {
   FusionRegistry registry;
   registry.add(fusion("f", pattern, 0, std::move(when)));
   Graph graph = parse("kpt.graph 1\n" + body);
@@ -115,7 +115,8 @@ TEST(Registry, ManifestHoldsThePatternsOnceAndLargerOnesFirst) {
 
 TEST(Matcher, CommutingOperandsBacktrack) {
   // The first order binds %a to the exp, and fails only two lines later.
-  EXPECT_EQ(rewrite("%a = aten.exp(%x)\n%b = aten.exp(%z)\n%c = aten.abs(%b)\n%y = aten.add.Tensor(%a, %c)\n=>\n%y = aten.sub.Tensor(%x, %z)\n",
+  EXPECT_EQ(rewrite("%a = aten.exp(%x)\n%b = aten.exp(%z)\n%c = aten.abs(%b)\n%y = aten.add.Tensor(%a, %c)\n=>\n%y = "
+                    "aten.sub.Tensor(%x, %z)\n",
                     "input %x : f32[4]\ninput %z : f32[4]\n%b = aten.exp(%z) : f32[4]\n%c = aten.abs(%b) : f32[4]\n"
                     "%a = aten.exp(%x) : f32[4]\n%y = aten.add.Tensor(%c, %a) : f32[4]\nreturn %y\n"),
             "input %x : f32[4]\ninput %z : f32[4]\n%y = aten.sub.Tensor(%x, %z) : f32[4]\nreturn %y\n");
@@ -135,9 +136,12 @@ TEST(Matcher, TheSameNameIsTheSameValue) {
 }
 
 TEST(Matcher, LiteralsByValueListsByLengthDtypesByName) {
-  const std::string body = "input %x : f32[4]\ninput %z : f32[4]\n%c = aten.cat([%x, %z], dim=0) : f32[8]\n"
-                           "%y = aten.mul.Tensor(%c, 2.0) : f32[8]\nreturn %y\n";
-  EXPECT_NE(rewrite("%c = aten.cat([%a, %b], dim=0)\n%y = aten.mul.Tensor(%c, 2)\n=>\n%y = aten.cat([%b, %a], dim=0)\n", body), body);
+  const std::string body =
+      "input %x : f32[4]\ninput %z : f32[4]\n%c = aten.cat([%x, %z], dim=0) : f32[8]\n"
+      "%y = aten.mul.Tensor(%c, 2.0) : f32[8]\nreturn %y\n";
+  EXPECT_NE(rewrite("%c = aten.cat([%a, %b], dim=0)\n%y = aten.mul.Tensor(%c, 2)\n=>\n%y = aten.cat([%b, %a], dim=0)\n",
+                    body),
+            body);
   EXPECT_EQ(rewrite("%c = aten.cat([%a], dim=0)\n%y = aten.mul.Tensor(%c, 2)\n=>\n%y = aten.relu(%a)\n", body), body);
   EXPECT_EQ(rewrite("%y = aten.mul.Tensor(%c, 3)\n=>\n%y = aten.relu(%c)\n", body), body);
   EXPECT_EQ(rewrite("%y = aten.mul.Tensor(%c, 2) : bf16\n=>\n%y = aten.relu(%c)\n", body), body);
@@ -145,10 +149,16 @@ TEST(Matcher, LiteralsByValueListsByLengthDtypesByName) {
 }
 
 TEST(Matcher, LinesThatMayBeMissing) {
-  const std::string pattern = "? %a = aten.exp(%x)\n? %b = aten.add.Tensor(%a, %m)\n%y = aten.relu(%b)\n=>\n%y = kpt.made(%x, %m?)\n";
-  const auto run = [&](const std::string& body) { return rewrite(pattern, "input %x : f32[4]\ninput %z : f32[4]\n" + body + "return %y\n"); };
-  const auto want = [](const std::string& made) { return "input %x : f32[4]\ninput %z : f32[4]\n%y = kpt.made(" + made + ") : f32[4]\nreturn %y\n"; };
-  EXPECT_EQ(run("%a = aten.exp(%x) : f32[4]\n%b = aten.add.Tensor(%a, %z) : f32[4]\n%y = aten.relu(%b) : f32[4]\n"), want("%x, %z"));
+  const std::string pattern =
+      "? %a = aten.exp(%x)\n? %b = aten.add.Tensor(%a, %m)\n%y = aten.relu(%b)\n=>\n%y = kpt.made(%x, %m?)\n";
+  const auto run = [&](const std::string& body) {
+    return rewrite(pattern, "input %x : f32[4]\ninput %z : f32[4]\n" + body + "return %y\n");
+  };
+  const auto want = [](const std::string& made) {
+    return "input %x : f32[4]\ninput %z : f32[4]\n%y = kpt.made(" + made + ") : f32[4]\nreturn %y\n";
+  };
+  EXPECT_EQ(run("%a = aten.exp(%x) : f32[4]\n%b = aten.add.Tensor(%a, %z) : f32[4]\n%y = aten.relu(%b) : f32[4]\n"),
+            want("%x, %z"));
   EXPECT_EQ(run("%a = aten.exp(%x) : f32[4]\n%y = aten.relu(%a) : f32[4]\n"), want("%x, none"));
   EXPECT_EQ(run("%b = aten.add.Tensor(%x, %z) : f32[4]\n%y = aten.relu(%b) : f32[4]\n"), want("%x, %z"));
   EXPECT_EQ(run("%y = aten.relu(%x) : f32[4]\n"), want("%x, none"));
@@ -156,20 +166,22 @@ TEST(Matcher, LinesThatMayBeMissing) {
 
 TEST(Matcher, AnAttributeBoundTwiceMustBeEqual) {
   const std::string pattern = "%a = aten.mul.Tensor(%x, ?c)\n%y = aten.add.Tensor(%a, ?c)\n=>\n%y = aten.relu(%x)\n";
-  const std::string body = "input %x : f32[4]\n%a = aten.mul.Tensor(%x, 2) : f32[4]\n%y = aten.add.Tensor(%a, 3) : f32[4]\nreturn %y\n";
+  const std::string body =
+      "input %x : f32[4]\n%a = aten.mul.Tensor(%x, 2) : f32[4]\n%y = aten.add.Tensor(%a, 3) : f32[4]\nreturn %y\n";
   EXPECT_EQ(rewrite(pattern, body), body);
 }
 
 TEST(Rewriter, ReportsValuesSourceAndReason) {
   PassContext context;
-  rewrite("%a = aten.exp(%x)\n%y = aten.relu(%a)\n=>\n%n = aten.neg(%x)\n%y = aten.abs(%n)\n",
-          "input %x : f32[4]\n%a = aten.exp(%x) : f32[4]\n%b = aten.relu(%a) : f32[4]  @ \"net.act\" \"m.py:3 f\"\n"
-          "%c = aten.exp(%b) : f32[4]\n%d = aten.relu(%c) : f32[4]\nreturn %d, %c\n",
-          [](const Graph&, Match& m) {
-            m.types["n"] = m.root()->type;
-            return yes();
-          },
-          &context);
+  rewrite(
+      "%a = aten.exp(%x)\n%y = aten.relu(%a)\n=>\n%n = aten.neg(%x)\n%y = aten.abs(%n)\n",
+      "input %x : f32[4]\n%a = aten.exp(%x) : f32[4]\n%b = aten.relu(%a) : f32[4]  @ \"net.act\" \"m.py:3 f\"\n"
+      "%c = aten.exp(%b) : f32[4]\n%d = aten.relu(%c) : f32[4]\nreturn %d, %c\n",
+      [](const Graph&, Match& m) {
+        m.types["n"] = m.root()->type;
+        return yes();
+      },
+      &context);
   ASSERT_EQ(context.rewrites.size(), 2u);
   const Rewrite &done = context.rewrites[0], &left = context.rewrites[1];
   EXPECT_EQ(done.key, "f@b");
@@ -183,9 +195,12 @@ TEST(Rewriter, ReportsValuesSourceAndReason) {
 TEST(Rewriter, ASecondReaderBeforeTheInputsBlocks) {
   // %s may be recomputed only behind %w, but %early reads it before.
   PassContext context;
-  const std::string body = "input %x : f32[4]\ninput %v : f32[4]\n%s = aten.exp(%x) : f32[4]\n%early = aten.abs(%s) : f32[4]\n"
-                           "%w = aten.neg(%v) : f32[4]\n%y = aten.mul.Tensor(%s, %w) : f32[4]\nreturn %y, %early\n";
-  EXPECT_EQ(rewrite("%s = aten.exp(%x)\n%y = aten.mul.Tensor(%s, %w)\n=>\n%y, %s = kpt.pair(%x, %w)\n", body, always, &context), body);
+  const std::string body =
+      "input %x : f32[4]\ninput %v : f32[4]\n%s = aten.exp(%x) : f32[4]\n%early = aten.abs(%s) : f32[4]\n"
+      "%w = aten.neg(%v) : f32[4]\n%y = aten.mul.Tensor(%s, %w) : f32[4]\nreturn %y, %early\n";
+  EXPECT_EQ(rewrite("%s = aten.exp(%x)\n%y = aten.mul.Tensor(%s, %w)\n=>\n%y, %s = kpt.pair(%x, %w)\n", body, always,
+                    &context),
+            body);
   ASSERT_EQ(context.rewrites.size(), 1u);
   EXPECT_EQ(context.rewrites[0].why, "%w is computed behind %early, which uses a value that this replaces");
 }

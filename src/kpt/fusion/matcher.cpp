@@ -51,14 +51,19 @@ bool match_term(const Term& term, const Attr* attr, const Node& node, Match& m) 
   Value* value = attr->is<In>() ? node.inputs[static_cast<size_t>(attr->as<In>().index)] : nullptr;
   const Attr* plain = value ? scalar_constant(value) : attr;
   switch (term.kind) {
-    case Term::Kind::none: return attr->is_none();
+    case Term::Kind::none:
+      return attr->is_none();
     case Term::Kind::value:
       if (!value && !(term.optional && attr->is_none())) return false;
       return bind_value(m, term.name, value);
-    case Term::Kind::attr: return plain && !holds_tensor(*plain) && bind_attr(m, term.name, *plain);
-    case Term::Kind::literal: return plain && same(term.literal, *plain);
-    case Term::Kind::fill: return false;  // the parser lets none through
-    case Term::Kind::list: break;
+    case Term::Kind::attr:
+      return plain && !holds_tensor(*plain) && bind_attr(m, term.name, *plain);
+    case Term::Kind::literal:
+      return plain && same(term.literal, *plain);
+    case Term::Kind::fill:
+      return false;  // the parser lets none through
+    case Term::Kind::list:
+      break;
   }
   if (!attr->is<AttrList>() || attr->as<AttrList>().size() != term.items.size()) return false;
   for (size_t i = 0; i < term.items.size(); ++i)
@@ -87,7 +92,8 @@ bool has_factor(const Node& node) {
 
 class Search {
  public:
-  Search(const Alternative& alternative, const std::function<bool(Match&)>& accept) : a_(alternative), accept_(accept) {}
+  Search(const Alternative& alternative, const std::function<bool(Match&)>& accept)
+      : a_(alternative), accept_(accept) {}
 
   bool line(size_t left, const Match& so_far) {
     if (left == 0) {

@@ -16,7 +16,8 @@ class Scanner {
   Scanner(std::string_view text, int line, std::string_view fusion) : text_(text), line_(line), fusion_(fusion) {}
 
   [[noreturn]] void fail(const std::string& message) const {
-    throw_error(ErrorKind::bad_input, cat("fusion.", fusion_), cat("line ", line_, ", column ", at_ + 1, ": ", message));
+    throw_error(ErrorKind::bad_input, cat("fusion.", fusion_),
+                cat("line ", line_, ", column ", at_ + 1, ": ", message));
   }
   void skip() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t')) ++at_;
@@ -125,7 +126,8 @@ Term parse_term(Scanner& in, int depth = 0) {
     } else if (const auto dtype = parse_dtype(word)) {
       term.literal = Attr(*dtype);
     } else {
-      in.fail(cat("got '", word, "', want %value, ?attribute, $filled, a number, a string, a list, true, false or none"));
+      in.fail(
+          cat("got '", word, "', want %value, ?attribute, $filled, a number, a string, a list, true, false or none"));
     }
   } else {
     term.kind = Term::Kind::literal;
@@ -219,7 +221,8 @@ class Checker {
         if (!defined_.insert(out.name).second) fail(line.line, cat("%", out.name, " is defined twice"));
       }
       if (i + 1 < a_.before.size() && !used_later(i))
-        fail(line.line, cat("%", line.outs[0].name, " is not used by a later line, so it cannot be found from the last one"));
+        fail(line.line,
+             cat("%", line.outs[0].name, " is not used by a later line, so it cannot be found from the last one"));
       for (const auto& [name, t] : line.kwargs) no_fill(line, t);
       for (const Term& t : line.args) no_fill(line, t);
     }
@@ -288,8 +291,7 @@ Pattern parse_pattern(std::string_view text, std::string_view fusion) {
   bool behind = false;
   int number = 0;
   const auto finish = [&] {
-    if (!behind)
-      throw_error(ErrorKind::bad_input, cat("fusion.", fusion), cat("line ", number, ": got no '=>'"));
+    if (!behind) throw_error(ErrorKind::bad_input, cat("fusion.", fusion), cat("line ", number, ": got no '=>'"));
     check_alternative(current, number, fusion);
     pattern.alternatives.push_back(std::move(current));
     current = {};

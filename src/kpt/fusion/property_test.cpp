@@ -27,7 +27,8 @@ void fuse_and_group(const Graph& source, Totals& totals) {
 
   // The interface is as it was: types and order of the outputs.
   ASSERT_EQ(graph.outputs().size(), source.outputs().size());
-  for (size_t i = 0; i < graph.outputs().size(); ++i) ASSERT_EQ(graph.outputs()[i]->type, source.outputs()[i]->type) << text;
+  for (size_t i = 0; i < graph.outputs().size(); ++i)
+    ASSERT_EQ(graph.outputs()[i]->type, source.outputs()[i]->type) << text;
 
   const std::string once = print(graph);
   PassContext again;

@@ -60,7 +60,8 @@ Verdict insertion_point(const Graph& graph, const Alternative& a, const Match& m
   for (const auto& [name, value] : m.values) {
     if (!value || !value->producer || among(m.nodes, value->producer)) continue;
     if (!graph.precedes(value->producer, before))
-      return no("%", value->name, " is computed behind %", before->out()->name, ", which uses a value that this replaces");
+      return no("%", value->name, " is computed behind %", before->out()->name,
+                ", which uses a value that this replaces");
   }
   return yes();
 }
@@ -106,17 +107,21 @@ class Builder {
 
   Attr build(const Term& term, NodeSpec& spec) const {
     switch (term.kind) {
-      case Term::Kind::none: return Attr(None{});
-      case Term::Kind::literal: return term.literal;
+      case Term::Kind::none:
+        return Attr(None{});
+      case Term::Kind::literal:
+        return term.literal;
       case Term::Kind::attr:
-      case Term::Kind::fill: return m_.attr(term.name);
+      case Term::Kind::fill:
+        return m_.attr(term.name);
       case Term::Kind::value: {
         Value* v = value(term);
         if (!v) return Attr(None{});
         spec.inputs.push_back(v);
         return Attr(In{static_cast<int>(spec.inputs.size()) - 1});
       }
-      case Term::Kind::list: break;
+      case Term::Kind::list:
+        break;
     }
     AttrList list;
     for (const Term& item : term.items) list.push_back(build(item, spec));
@@ -132,9 +137,11 @@ class Builder {
       type.sizes = get_syms(spec.kwargs, "shape");
     } else if (line.op == "aten.permute") {
       type.sizes.clear();
-      for (int64_t dim : get_ints(spec.kwargs, "dims")) type.sizes.push_back(spec.inputs[0]->type.sizes.at(static_cast<size_t>(dim)));
+      for (int64_t dim : get_ints(spec.kwargs, "dims"))
+        type.sizes.push_back(spec.inputs[0]->type.sizes.at(static_cast<size_t>(dim)));
     } else {
-      throw_error(ErrorKind::internal, cat("fusion.", fusion_), cat("line ", line.line, ": got no type for %", out.name, ", want it in Match::types"));
+      throw_error(ErrorKind::internal, cat("fusion.", fusion_),
+                  cat("line ", line.line, ": got no type for %", out.name, ", want it in Match::types"));
     }
     return type;
   }
@@ -171,7 +178,8 @@ class Builder {
 };
 
 bool unused(const Graph& graph, const Node* node) {
-  return std::all_of(node->outputs.begin(), node->outputs.end(), [&](const Value* v) { return graph.use_count(v) == 0; });
+  return std::all_of(node->outputs.begin(), node->outputs.end(),
+                     [&](const Value* v) { return graph.use_count(v) == 0; });
 }
 
 }  // namespace

@@ -15,8 +15,8 @@
 namespace kpt {
 namespace {
 
-// Limits of one group. A loop with more streams than this stalls on address translation and prefetch, and a program much
-// longer is bound by arithmetic, where one pass less saves nothing.
+// Limits of one group. A loop with more streams than this stalls on address translation and prefetch, and a program
+// much longer is bound by arithmetic, where one pass less saves nothing.
 constexpr size_t kMaxInputs = 16, kMaxOutputs = 4, kMaxInstructions = 64;
 
 bool reduces(const Node* node) { return !row_instruction(*node).empty(); }
@@ -62,7 +62,13 @@ bool may_join(const Facts& facts, const Node* node) {
 class Group {
  public:
   Group(const Graph& graph, const Facts& facts, Node* seed)
-      : graph_(graph), facts_(facts), position_(facts.position), seed_(seed), wide_(space(seed)), narrow_(row_space(wide_)), members_{seed} {}
+      : graph_(graph),
+        facts_(facts),
+        position_(facts.position),
+        seed_(seed),
+        wide_(space(seed)),
+        narrow_(row_space(wide_)),
+        members_{seed} {}
 
   // Takes producers in until nothing changes; each round visits the later ones first, so that the users of a value are
   // settled before it is.
@@ -211,8 +217,13 @@ bool sweep(Graph& graph, PassContext& context, std::unordered_set<const Node*>& 
     const std::vector<Node*> nodes = group.nodes();
     if (nodes.size() < 2) continue;
     const std::string kind = group.has_reduction() ? "row" : "pointwise";
-    Rewrite rewrite{cat(kind, "@", seed->out()->name), "group_pointwise", cat(kind, "(", nodes.size(), " operators)"),
-                    seed->loc.scope, cat("one pass over memory instead of ", nodes.size()), true, {}};
+    Rewrite rewrite{cat(kind, "@", seed->out()->name),
+                    "group_pointwise",
+                    cat(kind, "(", nodes.size(), " operators)"),
+                    seed->loc.scope,
+                    cat("one pass over memory instead of ", nodes.size()),
+                    true,
+                    {}};
     if (context.allowed(rewrite.key)) {
       gone.insert(nodes.begin(), nodes.end());
       replace(graph, group, seed, rewrite);

@@ -53,7 +53,10 @@ std::string_view row_instruction(const Node& node) {
   const Attr* dim = find(node.kwargs, "dim");
   const bool last = dim && names_last_axis(*dim, x.rank()) && get_bool(node.kwargs, "keepdim", false);
   // Integer sums change dtype; they are rare, and left to their own kernel.
-  return last && is_float(x.dtype) && node.out()->type.dtype == x.dtype && same_dtype(find(node.kwargs, "dtype"), x.dtype) ? name : "";
+  return last && is_float(x.dtype) && node.out()->type.dtype == x.dtype &&
+                 same_dtype(find(node.kwargs, "dtype"), x.dtype)
+             ? name
+             : "";
 }
 
 Verdict can_be_instruction(const Node& node) {
@@ -68,7 +71,8 @@ Verdict can_be_instruction(const Node& node) {
   if (const Attr* alpha = find(node.kwargs, "alpha"); alpha && node.op != "aten.elu" && *alpha != Attr(1))
     return no(node.op, " has a factor");
   for (const Attr& arg : node.args)
-    if (!arg.is<In>() && (arg.is_none() || !literal(arg))) return no(node.op, " has an operand that is no constant number");
+    if (!arg.is<In>() && (arg.is_none() || !literal(arg)))
+      return no(node.op, " has an operand that is no constant number");
   for (const auto& [name, attr] : node.kwargs)
     if (!said_by_name(node, name) && (!literal(attr) || (attr.is_none() && node.op != "aten.clamp")))
       return no(node.op, " has a ", name, " that is no constant number");

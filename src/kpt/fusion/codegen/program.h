@@ -23,7 +23,8 @@ std::string_view row_instruction(const Node& node);
 // Depends on the node alone.
 Verdict can_be_instruction(const Node& node);
 
-// nodes: in graph order, each can_be_instruction. outputs: values of these nodes, in the order of the new node's outputs.
+// nodes: in graph order, each can_be_instruction. outputs: values of these nodes, in the order of the new node's
+// outputs.
 GroupProgram make_program(const std::vector<Node*>& nodes, const std::vector<Value*>& outputs);
 
 }  // namespace kpt

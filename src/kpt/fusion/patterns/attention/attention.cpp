@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
-#include "kpt/passes/rewriter.h"
 #include "kpt/fusion/pattern.h"
 #include "kpt/fusion/shapes.h"
+#include "kpt/passes/rewriter.h"
 
 namespace kpt {
 namespace {
@@ -17,7 +17,8 @@ Verdict fits(const TensorType& q, const TensorType& kt, const TensorType& v, con
   if (!is_float(q.dtype) || kt.dtype != q.dtype || v.dtype != q.dtype || y.dtype != q.dtype)
     return no("q, k, v and the result are ", q.dtype, ", ", kt.dtype, ", ", v.dtype, " and ", y.dtype);
   for (size_t i = 0; i < 2; ++i)
-    if (q.sizes[i] != kt.sizes[i] || q.sizes[i] != v.sizes[i]) return no("batch or heads of ", q, ", ", kt, " and ", v, " differ");
+    if (q.sizes[i] != kt.sizes[i] || q.sizes[i] != v.sizes[i])
+      return no("batch or heads of ", q, ", ", kt, " and ", v, " differ");
   return yes();
 }
 
@@ -27,7 +28,8 @@ Verdict mask_fits(Match& m, const TensorType& scores) {
   if (!mask) return yes();
   const bool made = mask->type.dtype == DType::boolean;
   if (made && !m.attr_or_null("hidden")) return no("a bool mask is added to the scores");
-  if (!made && mask->type.dtype != scores.dtype) return no("the mask is ", mask->type.dtype, ", the scores ", scores.dtype);
+  if (!made && mask->type.dtype != scores.dtype)
+    return no("the mask is ", mask->type.dtype, ", the scores ", scores.dtype);
   if (made) {
     const auto hidden = number(m.attr("hidden"));
     if (!hidden || *hidden > kVanishes) return no("hidden scores are not below ", kVanishes);

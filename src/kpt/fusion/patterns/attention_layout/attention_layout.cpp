@@ -10,12 +10,13 @@ Verdict when(const Graph&, Match&) { return yes(); }
 }  // namespace
 
 void register_attention_layout(FusionRegistry& registry) {
-  registry.add({.name = "attention_layout",
-                .order = 50,
-                .pattern = std::string(pattern_text("attention_layout")),
-                .summary = "the result is written as [batch, length, heads, size]: the reshape behind it copies nothing",
-                .when = when,
-                .parsed = nullptr});
+  registry.add(
+      {.name = "attention_layout",
+       .order = 50,
+       .pattern = std::string(pattern_text("attention_layout")),
+       .summary = "the result is written as [batch, length, heads, size]: the reshape behind it copies nothing",
+       .when = when,
+       .parsed = nullptr});
 }
 
 }  // namespace kpt

@@ -11,7 +11,8 @@ namespace {
 Verdict when(const Graph&, Match& m) {
   const Attr *c = m.attr_or_null("c"), *root = m.attr_or_null("root");
   const Value *x = m.value("x"), *y = m.root();
-  if (x->type != y->type || !is_float(x->type.dtype)) return no("%", x->name, " is ", x->type, ", the result ", y->type);
+  if (x->type != y->type || !is_float(x->type.dtype))
+    return no("%", x->name, " is ", x->type, ", the result ", y->type);
   const bool by_tanh = m.value("t")->producer->op == "aten.tanh";
   if (by_tanh) return close_to(c, std::sqrt(2 / M_PI)) ? yes() : no("the factor inside tanh is not sqrt(2/pi)");
   const bool divided = root && !c && close_to(root, M_SQRT2), multiplied = c && !root && close_to(c, M_SQRT1_2);

@@ -11,7 +11,8 @@ Verdict when(const Graph&, Match& m) {
   const Attr* approximate = m.attr_or_null("approximate");
   if (!approximate) return yes();
   const bool by_tanh = *approximate == Attr("tanh");
-  if (!by_tanh && !approximate->is_none() && *approximate != Attr("none")) return no("gelu has an unknown approximation");
+  if (!by_tanh && !approximate->is_none() && *approximate != Attr("none"))
+    return no("gelu has an unknown approximation");
   m.attrs["act"] = Attr(by_tanh ? "gelu_tanh" : "gelu");
   return yes();
 }

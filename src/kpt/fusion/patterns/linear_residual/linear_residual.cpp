@@ -5,9 +5,9 @@
 namespace kpt {
 namespace {
 
-// Who takes an add between a linear and a norm? On a CPU the linear does: its epilogue reads the residual tile by tile, and
-// the norm reads the sum from cache. Elsewhere add_norm does: there the norm is a pass over memory of its own, and the
-// vendor's GEMM takes no residual beside the bias.
+// Who takes an add between a linear and a norm? On a CPU the linear does: its epilogue reads the residual tile by tile,
+// and the norm reads the sum from cache. Elsewhere add_norm does: there the norm is a pass over memory of its own, and
+// the vendor's GEMM takes no residual beside the bias.
 Verdict when(const Graph&, Match& m) {
   const TensorType &h = m.value("h")->type, &r = m.value("r")->type, &y = m.root()->type;
   if (h != r || h != y) return no("the linear gives ", h, ", the residual is ", r, ", the sum ", y);

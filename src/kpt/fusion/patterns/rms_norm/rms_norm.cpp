@@ -10,7 +10,8 @@ Verdict when(const Graph&, Match& m) {
   const TensorType &x = m.value("x")->type, &y = m.root()->type;
   if (x != y || !is_float(x.dtype)) return no("the operand is ", x, ", the result ", y);
   if (!names_last_axis(m.attr("dim"), x.rank())) return no("the mean is not over the last axis alone");
-  if (const Attr* back = m.attr_or_null("back"); back && *back != Attr(x.dtype)) return no("the norm is cast to another dtype");
+  if (const Attr* back = m.attr_or_null("back"); back && *back != Attr(x.dtype))
+    return no("the norm is cast to another dtype");
   if (const Verdict v = is_row_vector(m.value_or_null("w"), x, "the weight"); !v) return v;
   const auto eps = number(m.attr("eps"));
   if (!eps || *eps < 0) return no("eps is not a number >= 0");
