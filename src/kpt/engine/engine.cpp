@@ -86,17 +86,24 @@ PassContext make_context(const CompileOptions& options) {
   return context;
 }
 
+void add_again(std::vector<Pass>& passes, std::string_view name, int order) {
+  const Pass* pass = pass_registry().find(name);
+  KPT_ASSERT(pass, "engine", "no pass ", name);
+  passes.push_back(*pass);
+  passes.back().order = order;
+}
+
 // Fusion and grouping run through the same choke point as every pass: timed, verified, dumped, switched off by name.
 std::vector<Pass> all_passes() {
   std::vector<Pass> passes = pass_registry().ordered();
-  passes.push_back({"fusion", 1000, "text patterns of fusion/patterns",
+  constexpr int fusion_order = 1000;  // behind every pass folder
+  passes.push_back({"fusion", fusion_order, "text patterns of fusion/patterns",
                     [](Graph& g, PassContext& c) { run_fusions(g, c, fusion_registry()); }});
-  passes.push_back({"group_pointwise", 1010, "leftover pointwise nodes into generated loops", group_pointwise});
-  for (const char* again : {"cse", "dce"})
-    if (const Pass* p = pass_registry().find(again)) {
-      passes.push_back(*p);
-      passes.back().order = 1020;
-    }
+  // Attention written out by hand becomes kpt.attention only in fusion: its mask is recognised then.
+  add_again(passes, "recognise_masks", fusion_order + 1);
+  passes.push_back({"group_pointwise", fusion_order + 10, "leftover pointwise nodes into generated loops", group_pointwise});
+  add_again(passes, "cse", fusion_order + 20);
+  add_again(passes, "dce", fusion_order + 21);
   return passes;
 }
 

@@ -46,9 +46,9 @@ BoundStep bind_step(const Plan& plan, const PlanStep& step, const SymEnv& env) {
 
 }  // namespace
 
-std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env) {
-  auto out = std::make_shared<Instance>();
-  out->env = env;
+namespace {
+
+void lay_out_arena(const Plan& plan, const SymEnv& env, Instance* out) {
   std::vector<int64_t> slot_bytes(plan.slots.size(), 0);
   for (const BufferInfo& b : plan.buffers)
     if (b.kind == BufferKind::arena) {
@@ -62,12 +62,21 @@ std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vecto
   }
   for (const BufferInfo& b : plan.buffers)
     out->arena_offset.push_back(b.kind == BufferKind::arena ? slot_offset[static_cast<size_t>(b.slot)] : -1);
+}
+
+}  // namespace
+
+std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env) {
+  auto out = std::make_shared<Instance>();
+  out->env = env;
+  const bool every_call = &steps == &plan.steps;  // the prologue uses no arena and knows no symbols
+  if (every_call) lay_out_arena(plan, env, out.get());
   for (const PlanStep& step : steps) {
     out->steps.push_back(bind_step(plan, step, env));
     out->workspace_bytes =
         std::max(out->workspace_bytes, static_cast<int64_t>(out->steps.back().launch->workspace_bytes()));
   }
-  if (&steps == &plan.steps)
+  if (every_call)
     for (const Value* v : plan.graph.outputs()) {
       Dims sizes;
       for (const Sym& s : v->type.sizes) sizes.push_back(s.eval(env));
