@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "kpt/kernels/kernel.h"
+
+namespace kpt {
+
+// aten.gather(%x, %index, dim=..): y[.., i, ..] = x[.., index[.., i, ..], ..] along dim. Any dtype and strides; index i64 of x's
+// rank, no larger than x outside dim. A number outside [0, size) is Error{bad_input}; memory is never read beyond x.
+
+}  // namespace kpt
