@@ -69,19 +69,32 @@ def needs_functionalisation(graph: torch.fx.Graph) -> bool:
     return not all(_is_renaming(n, families, position) for n in mutating)
 
 
+def drop_hidden_aliases(graph: torch.fx.Graph) -> None:
+    """Replaces dropout in inference by its argument: functionalisation would take its result for fresh memory."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and is_inactive_dropout(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
+def is_inactive_dropout(node: torch.fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.name in _HIDDEN_ALIAS and node.args[2] is False
+
+
 def _families(graph: torch.fx.Graph) -> dict[torch.fx.Node, list[torch.fx.Node]]:
     """For each node all nodes on the same memory, by the storages of the trace."""
-    key_of, groups = {}, {}
+    same: dict[int, int] = {}  # storages that eager inference would not have made -> the one they stand for
+    keys_of: dict[torch.fx.Node, list[int]] = {}
+    groups: dict[int, list[torch.fx.Node]] = {}
     for node in graph.nodes:
-        value = node.meta.get("val")
-        keys = [v.untyped_storage()._cdata for v in _tensors(value)]
-        if node.op == "call_function" and getattr(node.target, "_schema", None) is not None:
-            if node.target._schema.name in _HIDDEN_ALIAS:
-                keys.extend(key_of.get(node.args[0], ()))
-        key_of[node] = keys
+        keys = [v.untyped_storage()._cdata for v in _tensors(node.meta.get("val"))]
+        if node.op == "call_function" and is_inactive_dropout(node):
+            same.update(dict.fromkeys(keys, keys_of[node.args[0]][0]))
+        keys_of[node] = keys = [same.get(key, key) for key in keys]
         for key in keys:
             groups.setdefault(key, []).append(node)
-    return {n: [m for key in keys for m in groups[key]] for n, keys in key_of.items()}
+    return {node: [m for key in keys for m in groups[key]] for node, keys in keys_of.items()}
 
 
 def _tensors(value) -> list[torch.Tensor]:

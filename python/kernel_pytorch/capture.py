@@ -30,6 +30,9 @@ __all__ = ["Captured", "Symbol", "WeightRef", "capture", "capture_pt2"]
 
 _WEIGHT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
+# They print what is raised as well; the reason is in the CaptureError or in the notes.
+_CHATTY = ("torch.export", "torch._export", "torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
+
 
 @dataclasses.dataclass
 class WeightRef:
@@ -127,13 +130,15 @@ def _undisturbed(model: nn.Module):
         stack.enter_context(_rnn.shape_rules())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        logger = logging.getLogger("torch.export")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
+        loggers = [logging.getLogger(name) for name in _CHATTY]
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
             for m, flag in training.items():
                 m.training = flag
             for p, grad in grads.items():
@@ -184,27 +189,18 @@ def _export(model: nn.Module, inputs: InputTree, groups: list[Group]):
 
 
 def _by_argument(model: nn.Module, dynamic: tuple):
-    """dynamic_shapes as torch.export wants it: by argument name, or a plain tuple for forward(*args)."""
+    """dynamic_shapes as torch.export wants it: by argument name, what *args takes as one tuple."""
     args, kwargs = dynamic
-    if not kwargs:
-        return args
-    if not args:
-        return kwargs
-    result = {}
-    names = [p for p in inspect.signature(model.forward).parameters.values()]
-    rest = list(args)
-    for p in names:
-        if p.kind is p.VAR_POSITIONAL:
-            result[p.name] = tuple(rest)
-            rest = []
-        elif rest and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
-            result[p.name] = rest.pop(0)
-    result.update(kwargs)
-    return result
+    signature = _signature(model)
+    if signature is None:
+        return {**dict(enumerate(args)), **kwargs} if kwargs else args
+    return {**signature.bind_partial(*args).arguments, **kwargs}
 
 
 def _functionalised(ep):
     if _functional.needs_functionalisation(ep.graph):
+        _functional.drop_hidden_aliases(ep.graph)
+        ep.graph_module.recompile()
         ep = ep.run_decompositions({})
     return ep
 
