@@ -39,6 +39,9 @@ class Distance:
 
 
 def distance(x: torch.Tensor, reference: torch.Tensor) -> Distance:
+    """Infinitely far where the sizes differ."""
+    if x.shape != reference.shape:
+        return Distance(float("inf"), 0.0, float("inf"), 0.0, float(x.numel()))
     return Distance(*_native.distance(x, reference))
 
 
@@ -200,7 +203,8 @@ def pad_mask(name: str, tensor: torch.Tensor) -> torch.Tensor:
 def extra_case(
     program: Program, model: torch.nn.Module, sample: Sample, sizes: dict[str, int], reference: Plan
 ) -> tuple[Case | None, str | None]:
-    """The sample at other sizes as a case, or why it was not checked."""
+    """The sample at other sizes as a case, or why it was not checked. Raises KernelPyTorchError where the original
+    takes these sizes and the captured graph does not."""
     if not sizes:
         return None, None
     words = "sizes " + ", ".join(f"{name}={size}" for name, size in sizes.items())
@@ -208,7 +212,8 @@ def extra_case(
     if made is None:
         return None, f"{words}: a size of an input is computed from others"
     try:
-        return make_case(words, program, made, made.call(model), reference), None
+        result = made.call(model)
     except (RuntimeError, ValueError, IndexError) as error:
-        # The original itself does not take these sizes: nothing to compare with, and the report says so.
+        # Nothing to compare with, and the report says so.
         return None, f"{words}: the original does not take them ({str(error).splitlines()[0]})"
+    return make_case(words, program, made, result, reference), None

@@ -180,7 +180,10 @@ def _refuse_pickles(archive: zipfile.ZipFile, path: Path) -> None:
     names = archive.namelist()
     if not any(name.endswith("/archive_format") or name == "archive_format" for name in names):
         raise input_error(
-            "models", f"{path} in an old format that holds pickles", "an archive of torch 2.9 on", "saving again"
+            "models",
+            f"{path}, cut short or in an old format that holds pickles",
+            "a whole archive of torch 2.9 on",
+            "torch.export.save again",
         )
     for name in names:
         if "custom_obj" in name:

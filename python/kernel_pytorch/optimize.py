@@ -230,28 +230,36 @@ class _Job:
             reference = compile_reference(program)
             pairs = zip(self.samples, results, strict=True)
             cases = [make_case(s.describe(), program, s, result, reference) for s, result in pairs]
-            odd = self._extra_case(program, odd_sizes(program), reference)
-            units = unit_sizes(program)
-            one = self._extra_case(program, units, reference)
-            for case in [*cases, *odd]:
+            cases += self._extra_case(program, odd_sizes(program), reference)
+            for case in cases:
                 fault = capture_fault(program, case)
                 if fault is not None:
                     raise _GiveUpError(fault)
-            if one and capture_fault(program, one[0]) is not None:
-                self.report.note(
-                    f"size 1 of {', '.join(units)} is another computation in this model: the original runs it"
-                )
-                program, one = program.without_size_one(list(units)), []
-                self.report.shapes = program.shapes()
         except KernelPyTorchError as error:
             raise _GiveUpError(f"could not be judged: {error}") from error
-        return program, [*cases, *odd, *one]
+        units = unit_sizes(program)
+        one, fault = self._unit_case(program, units, reference)
+        if fault is not None:
+            names = ", ".join(units)
+            self.report.note(f"size 1 of {names} is another computation in this model, the original runs it ({fault})")
+            program = program.without_size_one(list(units))
+            self.report.shapes = program.shapes()
+        return program, cases + one
 
     def _extra_case(self, program: Program, sizes: dict[str, int], reference: Plan) -> list[Case]:
         case, unchecked = extra_case(program, self.model, self.samples[0], sizes, reference)
         if unchecked is not None:
             self.report.unchecked.append(unchecked)
         return [] if case is None else [case]
+
+    def _unit_case(self, program: Program, sizes: dict[str, int], reference: Plan) -> tuple[list[Case], str | None]:
+        """The case at size 1, or how the captured graph differs from the original there."""
+        try:
+            one = self._extra_case(program, sizes, reference)
+            fault = capture_fault(program, one[0]) if one else None
+        except KernelPyTorchError as error:
+            return [], str(error)
+        return ([], fault) if fault is not None else (one, None)
 
     def _accept(self, program: Program, plan: Plan, cases: list[Case]) -> Plan:
         """The plan, or what is left of it after the guilty parts were put back."""

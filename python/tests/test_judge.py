@@ -112,8 +112,8 @@ def test_where_size_one_is_another_computation_the_original_runs_it(any_speed: N
     model = _OneIsDifferent()
     fast = kpt.auto_optimize(model, torch.randn(4, 8))
     x = torch.randn(1, 8)
-    assert fast(x).shape == model(x).shape
-    assert torch.allclose(fast(x), model(x))
+    with pytest.warns(RuntimeWarning, match=r"b in \[2, "):
+        assert torch.equal(fast(x), model(x))
 
 
 def test_defined_names_in_order() -> None:
