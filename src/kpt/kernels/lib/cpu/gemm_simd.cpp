@@ -2,6 +2,7 @@
 #include "kpt/kernels/lib/cpu/finish.h"
 #include "kpt/kernels/lib/cpu/gemm.h"
 #include "kpt/kernels/lib/cpu/pack.h"
+#include "kpt/kernels/lib/cpu/pairs.h"
 
 namespace kpt::KPT_ISA {
 namespace {
@@ -36,6 +37,11 @@ template <class T>
 constexpr bool kIsFloat = false;
 template <>
 constexpr bool kIsFloat<float> = true;
+
+template <class T>
+constexpr bool kIsBf16 = false;
+template <>
+constexpr bool kIsBf16<Bf16> = true;
 
 Scratch scratch_of(const GemmPlan& plan, void* memory) {
   Scratch s;
@@ -98,6 +104,33 @@ void finish(const GemmProblem& p, const GemmPlan& plan, const Unit<T>& u, int64_
   plan.rows_are_n ? store_turned(tile, y, residual, beta) : store_straight(tile, y, residual, beta);
 }
 
+// The product of a group of rows, from the panel that `fill` made.
+template <class T>
+void fill(const GemmProblem& p, const Unit<T>& u, Scratch s) {
+#if defined(__AVX512BF16__)
+  if constexpr (kIsBf16<T>)
+    if (u.rows.k == 1) return pack_pairs(s.panel, u.v * kLanes, u.lanes.p, u.lanes.i, u.lanes.k, u.lane_count, p.k);
+#endif
+  pack(s.panel, u.v * kLanes, u.lanes.p, u.lanes.i, u.lanes.k, u.lane_count, p.k);
+}
+
+template <class T>
+void product(const GemmProblem& p, const Unit<T>& u, int64_t r, int rows, const float* panel, int64_t panel_k,
+             Scratch s) {
+  const T* a = u.rows.p + r * u.rows.i;
+  const int width = u.v * kLanes;
+#if defined(__AVX512BF16__)
+  if constexpr (kIsBf16<T>)
+    if (u.rows.k == 1) return multiply_pairs(u.v, s.tile, a, u.rows.i, rows, panel, p.k);
+#endif
+  if constexpr (kIsFloat<T>) {
+    multiply(u.v, s.tile, width, {a, u.rows.i, u.rows.k}, rows, panel, panel_k, p.k);
+  } else {
+    widen_rows(s.wide, a, u.rows.i, u.rows.k, rows, p.k);
+    multiply(u.v, s.tile, width, {s.wide, p.k, 1}, rows, panel, panel_k, p.k);
+  }
+}
+
 template <class T>
 void panel_unit(const GemmProblem& p, const GemmPlan& plan, const Unit<T>& u, Scratch s) {
   const int width = u.v * kLanes;
@@ -111,35 +144,35 @@ void panel_unit(const GemmProblem& p, const GemmPlan& plan, const Unit<T>& u, Sc
       panel_k = u.lanes.k;
     }
   if (!in_place && *s.packed != u.packed_id) {
-    pack(s.panel, width, u.lanes.p, u.lanes.i, u.lanes.k, u.lane_count, p.k);
+    fill(p, u, s);
     *s.packed = u.packed_id;
   }
   for (int64_t r = 0; r < u.row_count; r += kLanes) {
     const Tile tile{s.tile, width, static_cast<int>(u.row_count - r < kLanes ? u.row_count - r : kLanes), u.lane_count};
-    InPlace a{s.wide, p.k, 1};
-    if constexpr (kIsFloat<T>)
-      a = {u.rows.p + r * u.rows.i, u.rows.i, u.rows.k};
-    else
-      widen_rows(s.wide, u.rows.p + r * u.rows.i, u.rows.i, u.rows.k, tile.rows, p.k);
-    multiply(u.v, s.tile, width, a, tile.rows, panel, panel_k, p.k);
+    product(p, u, r, tile.rows, panel, panel_k, s);
     finish(p, plan, u, r, tile);
   }
 }
 
-// kLanes dot products at once: R rows by kLanes / R lanes. Rows and lanes beyond the counts repeat the last one.
-template <int R, class T>
-void dot_tile(float* out, int64_t out_row, Side<T> rows, int64_t row_count, Side<T> lanes, int64_t lane_count,
-              int64_t k_count) {
-  constexpr int L = kLanes / R;
-  VecF acc[kLanes];
+// acc[r * L + l] += the products of rows a[r] and b[l], lane by lane.
+template <int R, int L, class T>
+KPT_INLINE void add_products(VecF (&acc)[kLanes], const T* const (&a)[R], const T* const (&b)[L], int64_t k_count) {
+#if defined(__AVX512BF16__)
+  if constexpr (kIsBf16<T>) {
+    for (int64_t k = 0; k < k_count; k += 2 * kLanes) {
+      VecI x[L];
 #pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) acc[i] = VecF{};
-  const T* a[R];
-  const T* b[L];
+      for (int l = 0; l < L; ++l) x[l] = load_pairs(b[l] + k, k_count - k);
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) a[r] = rows.p + (r < row_count ? r : row_count - 1) * rows.i;
+      for (int r = 0; r < R; ++r) {
+        const VecI w = load_pairs(a[r] + k, k_count - k);
 #pragma GCC unroll 16
-  for (int l = 0; l < L; ++l) b[l] = lanes.p + (l < lane_count ? l : lane_count - 1) * lanes.i;
+        for (int l = 0; l < L; ++l) acc[r * L + l] = dot_pairs(acc[r * L + l], w, x[l]);
+      }
+    }
+    return;
+  }
+#endif
   int64_t k = 0;
   for (; k + kLanes <= k_count; k += kLanes) {
     VecF x[L];
@@ -164,6 +197,23 @@ void dot_tile(float* out, int64_t out_row, Side<T> rows, int64_t row_count, Side
       for (int l = 0; l < L; ++l) acc[r * L + l] = fma(w, x[l], acc[r * L + l]);
     }
   }
+}
+
+// kLanes dot products at once: R rows by kLanes / R lanes. Rows and lanes beyond the counts repeat the last one.
+template <int R, class T>
+void dot_tile(float* out, int64_t out_row, Side<T> rows, int64_t row_count, Side<T> lanes, int64_t lane_count,
+              int64_t k_count) {
+  constexpr int L = kLanes / R;
+  VecF acc[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) acc[i] = VecF{};
+  const T* a[R];
+  const T* b[L];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) a[r] = rows.p + (r < row_count ? r : row_count - 1) * rows.i;
+#pragma GCC unroll 16
+  for (int l = 0; l < L; ++l) b[l] = lanes.p + (l < lane_count ? l : lane_count - 1) * lanes.i;
+  add_products<R, L>(acc, a, b, k_count);
   float total[kLanes];
   store(total, sums(acc));
   for (int r = 0; r < R && r < row_count; ++r)
