@@ -104,6 +104,8 @@ CompileOptions parse_options(const std::string& text) {
         options.providers = value.get<std::set<std::string>>();
       else if (key == "skip")
         options.skip = value.get<std::set<std::string>>();
+      else if (key == "only")
+        options.only = value.get<std::set<std::string>>();
       else if (key == "disabled")
         options.disabled = value.get<std::set<std::string>>();
       else if (key == "ban")

@@ -142,7 +142,9 @@ std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource>
   CompileRecord record;
   if (options.rewrite) {
     PassContext context = make_context(options);
-    record.passes = run_passes(graph, context, all_passes(), make_dump(options));
+    std::vector<Pass> passes = all_passes();
+    if (!options.only.empty()) std::erase_if(passes, [&](const Pass& p) { return !options.only.count(p.name); });
+    record.passes = run_passes(graph, context, passes, make_dump(options));
     record.rewrites = std::move(context.rewrites);
   }
   const Stopwatch planning;

@@ -25,6 +25,7 @@ struct CompileOptions {
   std::set<std::string> providers;   // empty: all; else only these
   std::set<std::string> skip;        // keys of rewrites to put back
   std::set<std::string> disabled;    // passes and fusions switched off by name
+  std::set<std::string> only;        // not empty: just these passes run ("canonicalise", "fusion", ...)
   std::set<std::string> ban;         // "<kernel name>@<value>": kernels not to choose for a node
   std::function<void(std::string_view stage, const std::string& text)> dump;
 };

@@ -42,11 +42,11 @@ bool apply(Rule rule, Site& site, std::map<std::string, std::string>& unread) {
   }
 }
 
-int sweep(Graph& graph, std::map<std::string, std::string>& unread) {
+int sweep(Graph& graph, const PassContext& context, std::map<std::string, std::string>& unread) {
   int rewritten = 0;
   for (Node* node : graph.nodes()) {
     const auto rule = rules().find(node->op);
-    if (rule == rules().end()) continue;
+    if (rule == rules().end() || context.disabled.count(node->op)) continue;  // a rule is switched off by its operator
     Site site(graph, *node);
     rewritten += apply(rule->second, site, unread);
   }
@@ -61,7 +61,7 @@ void canonicalise(Graph& graph, PassContext& context) {
   int rewritten = 0;
   std::map<std::string, std::string> unread;
   for (int i = 0; i < kMaxSweeps; ++i) {
-    const int now = sweep(graph, unread);
+    const int now = sweep(graph, context, unread);
     rewritten += now;
     if (!now) break;
   }
