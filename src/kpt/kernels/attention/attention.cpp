@@ -32,6 +32,9 @@ const Entries& entries(Isa isa) {
 // wholly.
 constexpr int64_t kBlock = 256;
 
+// Up to so many queries a panel would be mostly padding (decoding).
+constexpr int64_t kFewQueries = 4;
+
 // Size of `axis` in a mask that broadcasts to `size`; its step there.
 bool broadcasts(const TensorDesc& mask, int axis, int64_t size, int64_t* step) {
   if (mask.sizes[axis] != size && mask.sizes[axis] != 1) return false;
@@ -89,8 +92,8 @@ class AttentionLaunch : public Launch {
       : call_(std::move(call)), isa_(isa), plan_(plan_attention(call_.p, isa)) {}
   size_t workspace_bytes() const override { return static_cast<size_t>(plan_.worker_bytes * workers()); }
   std::string config() const override {
-    return cat(name(isa_), " panels ", plan_.panels, ", keys in blocks of ", plan_.block, ", tasks ", plan_.tasks,
-               ", threads ", workers());
+    return cat(name(isa_), plan_.few ? " few queries" : cat(" panels ", plan_.panels), ", keys in blocks of ",
+               plan_.block, ", tasks ", plan_.tasks, ", threads ", workers());
   }
   void run(const RunArgs& args) const override {
     const void* mask = call_.mask < 0 ? nullptr : args.inputs[call_.mask];
@@ -228,6 +231,7 @@ AttentionPlan plan_attention(const AttentionProblem& p, Isa isa) {
   plan.panels = (vectors + plan.max_v - 1) / plan.max_v;
   plan.wide = vectors - plan.panels * (plan.max_v - 1);
   plan.block = std::clamp<int64_t>(p.t, 1, kBlock);
+  plan.few = p.s <= kFewQueries && p.k_d == 1 && p.q_d == 1 && (p.v_e == 1 || p.e == 1);
   plan.units = p.b * p.h * plan.panels;
   // At least 1 MFLOP (10 us) a task; an exponential counts as 16.
   const double flops =

@@ -29,6 +29,7 @@ struct AttentionProblem {
 // A unit is a panel of queries (up to 48 with AVX-512) of one head; it walks the keys in blocks, keeping a running
 // maximum and sum per query (Milakov and Gimelshein 2018; Dao et al. 2022), so scratch does not grow with t.
 struct AttentionPlan {
+  bool few = false;  // a unit is all queries of one head, see few_queries.h
   int max_v = 1;
   int64_t panels = 0, wide = 0;  // as GemmPlan
   int64_t block = 0;             // keys in a block

@@ -1,29 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/kernels/attention/attention_cpu.h"
+#include "kpt/kernels/attention/few_queries.h"
+#include "kpt/kernels/attention/keep.h"
 #include "kpt/kernels/lib/cpu/finish.h"
 #include "kpt/kernels/lib/cpu/pack.h"
 
 namespace kpt::KPT_ISA {
 
-// A bool of a mask: true keeps the score. As a float: 0 keeps, -1 hides.
-struct Keep {
-  uint8_t value;
-};
-KPT_INLINE VecF load(const Keep* p) {
-  using Bytes = uint8_t __attribute__((vector_size(kLanes)));
-  return select(__builtin_convertvector(load_as<Bytes>(p), VecI) == 0, splat(-1.f), VecF{});
-}
-KPT_INLINE VecF load_n(const Keep* p, int n) {
-  Keep all[kLanes] = {};
-  for (int i = 0; i < n; ++i) all[i] = p[i];
-  return load(all);
-}
-KPT_INLINE float load1(const Keep* p) { return p->value ? 0.f : -1.f; }
-
 namespace {
-
-constexpr float kMinusInf = -__builtin_inff();
-constexpr double kLog2E = 1.4426950408889634;
 
 // Everything is [.][width] with queries as lanes, so softmax runs down columns and needs no sums across a vector.
 struct Scratch {
@@ -35,8 +19,6 @@ struct Scratch {
   float* values;   // [block][e], likewise
   float* running;  // maximum [width], sum [width], correction [width]
 };
-
-int64_t rounded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
 Scratch scratch_of(const AttentionProblem& p, const AttentionPlan& plan, float* memory, int64_t* floats) {
   const int64_t width = plan.max_v * kLanes;
@@ -221,12 +203,6 @@ void finish(const AttentionProblem& p, const Unit<T>& u, const Scratch& s) {
   }
 }
 
-// The keys some query may see: [first, last) of the key mask.
-void visible(const AttentionProblem& p, const uint8_t* keep, int64_t* first, int64_t* last) {
-  while (*last > *first && !keep[(*last - 1) * p.mask_t]) --*last;
-  while (*first < *last && !keep[*first * p.mask_t]) ++*first;
-}
-
 template <class T>
 void unit_of(const AttentionProblem& p, const AttentionPlan& plan, const AttentionPointers& at, int64_t index,
              const Scratch& s) {
@@ -237,8 +213,7 @@ void unit_of(const AttentionProblem& p, const AttentionPlan& plan, const Attenti
   for (int64_t i = 0; i < p.d * width; i += kLanes) store(s.q + i, load(s.q + i) * scale);
 
   int64_t t0 = 0, end = p.t;
-  if (p.mask == MaskKind::key) visible(p, static_cast<const uint8_t*>(at.mask) + u.b * p.mask_b, &t0, &end);
-  if (p.causal && end > u.s0 + u.lanes) end = u.s0 + u.lanes;
+  visible(p, at.mask, u.b, u.s0 + u.lanes, &t0, &end);
   bool first = true;
   for (; t0 < end; t0 += plan.block) {
     block_of(p, at, u, s, t0, end - t0 < plan.block ? end - t0 : plan.block, first);
@@ -257,6 +232,7 @@ void unit_of(const AttentionProblem& p, const AttentionPlan& plan, const Attenti
 }  // namespace
 
 int64_t attention_worker_floats(const AttentionProblem& p, const AttentionPlan& plan) {
+  if (plan.few) return few_queries_floats(p, plan);
   int64_t floats = 0;
   scratch_of(p, plan, nullptr, &floats);
   return floats;
@@ -267,6 +243,10 @@ void attention_task(const AttentionProblem& p, const AttentionPlan& plan, const 
   const Scratch s = scratch_of(p, plan, static_cast<float*>(scratch), nullptr);
   const int64_t first = task * plan.units_per_task;
   const int64_t last = first + plan.units_per_task < plan.units ? first + plan.units_per_task : plan.units;
+  if (plan.few) {
+    for (int64_t i = first; i < last; ++i) few_queries(p, plan, at, i, static_cast<float*>(scratch));
+    return;
+  }
   for (int64_t i = first; i < last; ++i) switch (p.elem) {
       case Elem::f32:
         unit_of<float>(p, plan, at, i, s);

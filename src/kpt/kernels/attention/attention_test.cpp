@@ -130,6 +130,20 @@ TEST(Attention, ManyKeysWalkSeveralBlocks) {
   check(c);
 }
 
+TEST(Attention, FewQueriesOverManyKeys) {
+  for (int64_t s = 1; s <= 5; ++s)
+    for (const char* kind : {"none", "key", "bool", "add"}) {
+      const DType dtype = s == 3 ? DType::bf16 : DType::f32;
+      Case c = plain(dtype, 2, 4, s, 523, 33, static_cast<unsigned>(s), 2, s % 2 ? 32 : 21);
+      c.kind = kind;
+      c.causal = s == 4 && c.kind == "none";
+      if (c.kind == "key") c.mask = bools({2, 523}, 1);
+      if (c.kind == "bool") c.mask = bools({2, 1, s, 523}, 1, 0.5, {3, 2, 1, 0});
+      if (c.kind == "add") c.mask = random(dtype, {1, 4, 1, 523}, 2);
+      check(c);
+    }
+}
+
 TEST(Attention, InputsOfAnyStride) {
   Case c;
   c.q = random(DType::f32, {2, 3, 18, 32}, 1, {0, 2, 1, 3});  // [b, s, h, d] in memory, as a projection leaves it
@@ -155,20 +169,32 @@ TEST(Attention, RowsThatSeeNothing) {
   for (int64_t t = 0; t < 29; ++t) c.mask.set(6 * 30 + t, -test::kInf);  // the last key alone
   check(c);
   check(plain(DType::f32, 1, 1, 3, 0, 4, 1, 1, 4));  // no keys: 0
+  c = plain(DType::f32, 2, 2, 3, 30, 8, 1);          // the same for few queries
+  c.kind = "key", c.mask = bools({2, 30}, 3, 0);
+  check(c);
+  c.kind = "add", c.mask = random(DType::f32, {2, 1, 3, 30}, 4);
+  for (int64_t t = 0; t < 30; ++t) c.mask.set(t, -test::kInf);
+  check(c);
+  c.mask.set(2 * 30 + 3, test::kNaN);
+  c.k.set(8 * 9, test::kInf);
+  check(c);
 }
 
 TEST(Attention, NanStaysInItsRow) {
   Case c = plain(DType::f32, 1, 1, 40, 300, 8, 1);
   c.q.set(7 * 8, test::kNaN);
   check(c);
-  c = plain(DType::f32, 1, 1, 40, 300, 8, 1);
-  c.kind = "key", c.mask = bools({1, 300}, 3, 1);
-  for (int64_t t = 250; t < 300; ++t) {
-    c.mask.set(t, 0);
-    c.k.set(t * 8, test::kNaN);  // padding may hold anything
-    c.v.set(t * 8, test::kNaN);
+  for (int64_t queries : {2, 40}) {
+    c = plain(DType::f32, 1, 1, queries, 300, 8, 1);
+    c.kind = "key", c.mask = bools({1, 300}, 3, 1);
+    for (int64_t t = 0; t < 300; ++t) {
+      if (t >= 20 && t < 250) continue;
+      c.mask.set(t, 0);
+      c.k.set(t * 8, test::kNaN);  // padding may hold anything
+      c.v.set(t * 8, test::kNaN);
+    }
+    check(c);
   }
-  check(c);
 }
 
 TEST(Attention, EmptySizes) {

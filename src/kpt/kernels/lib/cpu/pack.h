@@ -33,12 +33,12 @@ inline void pack_transposed(float* panel, int width, const T* src, int64_t strid
 
 // Source element (lane, k) at src[lane + k * stride]: rows are copied.
 template <class T>
-inline void pack_rows(float* panel, int width, const T* src, int64_t stride, int lanes, int64_t k_count) {
+inline void pack_rows(float* panel, int64_t width, const T* src, int64_t stride, int64_t lanes, int64_t k_count) {
   for (int64_t k = 0; k < k_count; ++k, panel += width, src += stride)
-    for (int first_lane = 0; first_lane < width; first_lane += kLanes) {
-      const int valid = lanes - first_lane;
+    for (int64_t first_lane = 0; first_lane < width; first_lane += kLanes) {
+      const int64_t valid = lanes - first_lane;
       store(panel + first_lane, valid >= kLanes ? load(src + first_lane)
-                                : valid > 0     ? load_n(src + first_lane, valid)
+                                : valid > 0     ? load_n(src + first_lane, static_cast<int>(valid))
                                                 : VecF{});
     }
 }
