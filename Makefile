@@ -63,7 +63,7 @@ fuzz: setup  ## every libFuzzer target for FUZZ_SECONDS (300)
 	@tools/run_fuzzers.sh build-fuzz $(FUZZ_SECONDS)
 
 headers: setup  ## every header of the core compiles alone
-	@git ls-files 'src/kpt/*.h' | xargs -P $(JOBS) -I{} g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-pragma-once-outside-header -x c++ -Isrc {}
+	@git ls-files 'src/kpt/*.h' | xargs -P $(JOBS) -I{} g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-psabi -Isrc -include {} -x c++ /dev/null
 	@echo "headers: $$(git ls-files 'src/kpt/*.h' | wc -l) compile alone"
 
 bundle: build  ## dist/kernel_pytorch-VERSION/, a relocatable folder
