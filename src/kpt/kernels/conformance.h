@@ -41,9 +41,9 @@ const std::vector<std::pair<std::string, Maker>>& makers();
 
 // Tools for the tables.
 TensorDesc dense(DType dtype, const Dims& sizes);
-TensorDesc transposed(DType dtype, const Dims& sizes);              // last two dimensions swapped in memory
+TensorDesc transposed(DType dtype, const Dims& sizes);               // last two dimensions swapped in memory
 TensorDesc padded(DType dtype, const Dims& sizes, int64_t padding);  // rows with a gap
-TensorDesc expanded(DType dtype, const Dims& sizes, int dim);       // stride 0 along dim
+TensorDesc expanded(DType dtype, const Dims& sizes, int dim);        // stride 0 along dim
 Case make_case(std::string label, std::string op, std::vector<TensorDesc> inputs, AttrList args, Kwargs kwargs,
                std::vector<TensorDesc> outputs, int64_t reduction = 1);
 

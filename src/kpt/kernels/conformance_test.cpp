@@ -249,7 +249,9 @@ TEST(Conformance, EveryOperatorWithAKernelHasCases) {
   std::set<std::string> with;
   for (const auto& [op, maker] : makers()) with.insert(op);
   for (const auto& k : kernel_registry().all())
-    if (judged(*k)) { EXPECT_TRUE(with.count(k->op)) << k->op << " (" << k->name << ") has no conformance cases"; }
+    if (judged(*k)) {
+      EXPECT_TRUE(with.count(k->op)) << k->op << " (" << k->name << ") has no conformance cases";
+    }
 }
 
 TEST(Conformance, EveryKernelAgreesWithTheReference) {
@@ -269,7 +271,9 @@ TEST(Conformance, EveryKernelAgreesWithTheReference) {
     }
   }
   for (const auto& k : kernel_registry().all())
-    if (judged(*k)) { EXPECT_GT(ran[k->op + " " + k->name], 0) << k->name << " supports no case of " << k->op; }
+    if (judged(*k)) {
+      EXPECT_GT(ran[k->op + " " + k->name], 0) << k->name << " supports no case of " << k->op;
+    }
 }
 
 TEST(Conformance, ComparisonSeesAWrongElementNanAndInfinity) {

@@ -56,8 +56,8 @@ int Problem::operand_index(int i) const {
   const Attr& a = args[static_cast<size_t>(i)];
   if (!a.is<In>()) return -1;
   const int index = a.as<In>().index;
-  KPT_ASSERT(index >= 0 && static_cast<size_t>(index) < inputs.size(), "kernels.problem", op, " refers to input ", index,
-             " of ", inputs.size());
+  KPT_ASSERT(index >= 0 && static_cast<size_t>(index) < inputs.size(), "kernels.problem", op, " refers to input ",
+             index, " of ", inputs.size());
   return index;
 }
 
@@ -99,21 +99,23 @@ std::string Problem::str() const {
 void KernelRegistry::add(Kernel kernel) {
   KPT_CHECK(provider_rank(kernel.provider) < kProviders.size(), "kernels.registry", "got provider ", kernel.provider,
             ", want kpt, codegen, vendor, aten or reference");
-  KPT_CHECK(kernel.supports && kernel.make, "kernels.registry", "got kernel ", kernel.name, " without supports or make");
+  KPT_CHECK(kernel.supports && kernel.make, "kernels.registry", "got kernel ", kernel.name,
+            " without supports or make");
   const std::lock_guard lock(registry_mutex());
   for (const auto& k : kernels_) {
-    KPT_CHECK(k->op != kernel.op || k->provider != kernel.provider || k->device != kernel.device || k->name != kernel.name,
-              "kernels.registry", "got a second kernel ", kernel.name, " for ", kernel.op, " (", kernel.provider, ", ",
-              kernel.device, "), want one name for each");
+    KPT_CHECK(
+        k->op != kernel.op || k->provider != kernel.provider || k->device != kernel.device || k->name != kernel.name,
+        "kernels.registry", "got a second kernel ", kernel.name, " for ", kernel.op, " (", kernel.provider, ", ",
+        kernel.device, "), want one name for each");
   }
   kernels_.push_back(std::make_shared<const Kernel>(std::move(kernel)));
 }
 
 void KernelRegistry::remove(std::string_view op, std::string_view name) {
   const std::lock_guard lock(registry_mutex());
-  kernels_.erase(std::remove_if(kernels_.begin(), kernels_.end(),
-                                [&](const auto& k) { return k->op == op && k->name == name; }),
-                 kernels_.end());
+  kernels_.erase(
+      std::remove_if(kernels_.begin(), kernels_.end(), [&](const auto& k) { return k->op == op && k->name == name; }),
+      kernels_.end());
 }
 
 std::vector<std::shared_ptr<const Kernel>> KernelRegistry::find(std::string_view op, std::string_view device) const {

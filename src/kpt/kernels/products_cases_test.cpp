@@ -32,7 +32,8 @@ Case linear(DType d, const Dims& lead, int64_t k, int64_t n, bool bias, const st
   }
   Kwargs kwargs;
   if (own) kwargs.emplace_back("act", act);
-  Case c = make_case(cat(x, n, bias, act, residual, d), own ? "kpt.linear" : "aten.linear", inputs, args, kwargs, {dense(d, y)}, k);
+  Case c = make_case(cat(x, n, bias, act, residual, d), own ? "kpt.linear" : "aten.linear", inputs, args, kwargs,
+                     {dense(d, y)}, k);
   c.ranges = {kUnit, kUnit, kUnit, kUnit};
   c.scale = 1;
   return c;
@@ -64,7 +65,8 @@ const bool kOwnLinear = conformance::add("kpt.linear", [](DType d) {
   return cases;
 });
 
-Case product(const std::string& op, const TensorDesc& a, const TensorDesc& b, const Dims& out, const std::string& label) {
+Case product(const std::string& op, const TensorDesc& a, const TensorDesc& b, const Dims& out,
+             const std::string& label) {
   Case c = make_case(cat(label, a, b), op, {a, b}, {In{0}, In{1}}, {}, {dense(a.dtype, out)}, a.sizes.back());
   c.ranges = {kUnit, kUnit};
   c.scale = 1;
@@ -85,17 +87,19 @@ const bool kMatmul = conformance::add("aten.matmul", [](DType d) {
       product("aten.matmul", transposed(d, {130, 300}), dense(d, {300, 150}), {130, 150}, "large")};
 });
 const bool kBmm = conformance::add("aten.bmm", [](DType d) {
-  return std::vector<Case>{product("aten.bmm", dense(d, {3, 20, 33}), dense(d, {3, 33, 10}), {3, 20, 10}, "bmm"),
-                           product("aten.bmm", dense(d, {3, 1, 64}), conformance::transposed(d, {3, 64, 50}), {3, 1, 50}, "one_row")};
+  return std::vector<Case>{
+      product("aten.bmm", dense(d, {3, 20, 33}), dense(d, {3, 33, 10}), {3, 20, 10}, "bmm"),
+      product("aten.bmm", dense(d, {3, 1, 64}), conformance::transposed(d, {3, 64, 50}), {3, 1, 50}, "one_row")};
 });
 const bool kMm = conformance::add("aten.mm", [](DType d) {
   return std::vector<Case>{product("aten.mm", dense(d, {20, 33}), dense(d, {33, 10}), {20, 10}, "mm"),
                            product("aten.mm", dense(d, {1, 1}), dense(d, {1, 1}), {1, 1}, "one")};
 });
 
-Case with_input(const std::string& op, DType d, const Dims& input, const Dims& a, const Dims& b, const Dims& out, double alpha, double beta) {
-  Case c = make_case(cat(input, out, alpha, beta, d), op, {dense(d, input), dense(d, a), dense(d, b)}, {In{0}, In{1}, In{2}},
-                     {{"beta", beta}, {"alpha", alpha}}, {dense(d, out)}, a.back());
+Case with_input(const std::string& op, DType d, const Dims& input, const Dims& a, const Dims& b, const Dims& out,
+                double alpha, double beta) {
+  Case c = make_case(cat(input, out, alpha, beta, d), op, {dense(d, input), dense(d, a), dense(d, b)},
+                     {In{0}, In{1}, In{2}}, {{"beta", beta}, {"alpha", alpha}}, {dense(d, out)}, a.back());
   c.ranges = {kUnit, kUnit, kUnit};
   c.scale = 1;
   return c;
@@ -117,15 +121,17 @@ struct Attention {
 };
 
 Case attention(DType d, const Attention& a, const std::string& layout) {
-  std::vector<TensorDesc> inputs = {dense(d, {a.b, a.h, a.s, a.dim}), dense(d, {a.b, a.hkv, a.t, a.dim}), dense(d, {a.b, a.hkv, a.t, a.dv})};
+  std::vector<TensorDesc> inputs = {dense(d, {a.b, a.h, a.s, a.dim}), dense(d, {a.b, a.hkv, a.t, a.dim}),
+                                    dense(d, {a.b, a.hkv, a.t, a.dv})};
   AttrList args = {In{0}, In{1}, In{2}, None{}};
   if (a.mask != "none") args[3] = In{3};
   if (a.mask == "bool") inputs.push_back(dense(DType::boolean, {a.b, 1, a.s, a.t}));
   if (a.mask == "add") inputs.push_back(dense(d, {1, a.h, a.s, a.t}));
   if (a.mask == "key") inputs.push_back(dense(DType::boolean, {a.b, a.t}));
   const Dims out = layout == "bhsd" ? Dims{a.b, a.h, a.s, a.dv} : Dims{a.b, a.s, a.h, a.dv};
-  Case c = make_case(cat(inputs[0].sizes, inputs[1].sizes, a.dv, a.causal, a.mask, layout, d), "kpt.attention", inputs, args,
-                     {{"scale", 0.25}, {"causal", a.causal}, {"mask_kind", a.mask}, {"layout", layout}}, {dense(d, out)}, a.t + a.dim);
+  Case c = make_case(cat(inputs[0].sizes, inputs[1].sizes, a.dv, a.causal, a.mask, layout, d), "kpt.attention", inputs,
+                     args, {{"scale", 0.25}, {"causal", a.causal}, {"mask_kind", a.mask}, {"layout", layout}},
+                     {dense(d, out)}, a.t + a.dim);
   c.ranges = {kUnit, kUnit, kUnit, {-2, 2}};
   c.scale = 0.5;
   return c;
@@ -170,8 +176,12 @@ Case convolution(DType d, const Conv& v) {
     args[2] = In{2};
   }
   Case c = make_case(cat(v.x, v.w, v.stride, v.padding, v.dilation, v.groups, d), "aten.convolution", inputs, args,
-                     {{"stride", list(v.stride)}, {"padding", list(v.padding)}, {"dilation", list(v.dilation)}, {"transposed", false},
-                      {"output_padding", list(Dims::filled(v.x.rank() - 2, 0))}, {"groups", v.groups}},
+                     {{"stride", list(v.stride)},
+                      {"padding", list(v.padding)},
+                      {"dilation", list(v.dilation)},
+                      {"transposed", false},
+                      {"output_padding", list(Dims::filled(v.x.rank() - 2, 0))},
+                      {"groups", v.groups}},
                      {dense(d, out)}, v.w.numel() / v.w[0]);
   c.ranges = {kUnit, kUnit, kUnit};
   c.scale = 1;

@@ -42,8 +42,8 @@ int64_t offset_of(const TensorDesc& desc, int64_t index) {
 }
 
 char* element(const Tensor& t, int64_t index) {
-  KPT_CHECK(index >= 0 && index < t.desc.numel(), "tensor.at", "got index ", index, ", want one in [0, ", t.desc.numel(),
-            ")");
+  KPT_CHECK(index >= 0 && index < t.desc.numel(), "tensor.at", "got index ", index, ", want one in [0, ",
+            t.desc.numel(), ")");
   return static_cast<char*>(t.data) + offset_of(t.desc, index) * static_cast<int64_t>(size_of(t.desc.dtype));
 }
 
@@ -79,8 +79,8 @@ Tensor Tensor::empty(DType dtype, const Dims& sizes) {
   void* p = fits ? ::operator new(static_cast<size_t>(bytes ? bytes : 64), kAlign, std::nothrow) : nullptr;
   if (!p) {
     throw_error(ErrorKind::resource, "tensor.empty",
-                cat("got no memory for ", fits ? cat(bytes, " bytes") : std::string("more than 2^63 bytes"), " (", dtype,
-                    sizes, "), try smaller inputs"));
+                cat("got no memory for ", fits ? cat(bytes, " bytes") : std::string("more than 2^63 bytes"), " (",
+                    dtype, sizes, "), try smaller inputs"));
   }
   t.owner = std::shared_ptr<void>(p, [](void* q) { ::operator delete(q, kAlign); });
   t.data = p;

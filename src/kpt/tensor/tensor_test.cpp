@@ -29,8 +29,12 @@ uint16_t nearest(double v, ToFloat to_float, uint16_t infinity) {
 TEST(Tensor, EveryHalfComesBackFromFloat) {
   for (uint32_t b = 0; b < 65536; ++b) {
     const uint16_t bits = static_cast<uint16_t>(b);
-    if (!std::isnan(f16_to_f32(bits))) { ASSERT_EQ(f32_to_f16(f16_to_f32(bits)), bits); }
-    if (!std::isnan(bf16_to_f32(bits))) { ASSERT_EQ(f32_to_bf16(bf16_to_f32(bits)), bits); }
+    if (!std::isnan(f16_to_f32(bits))) {
+      ASSERT_EQ(f32_to_f16(f16_to_f32(bits)), bits);
+    }
+    if (!std::isnan(bf16_to_f32(bits))) {
+      ASSERT_EQ(f32_to_bf16(bf16_to_f32(bits)), bits);
+    }
   }
 }
 
@@ -52,7 +56,8 @@ TEST(Tensor, RoundsToNearestEvenIncludingSubnormalsAndOverflow) {
     if (!std::isfinite(f)) continue;
     ASSERT_EQ(f32_to_bf16(f), nearest(f, bf16_to_f32, 0x7f80)) << f;
     // Into the range of f16, subnormals and overflow included.
-    const float h = std::ldexp(1.0f + static_cast<float>(state & 0x7fffff) * 0x1p-23f, static_cast<int>(state >> 23) % 44 - 26);
+    const float h =
+        std::ldexp(1.0f + static_cast<float>(state & 0x7fffff) * 0x1p-23f, static_cast<int>(state >> 23) % 44 - 26);
     ASSERT_EQ(f32_to_f16(h), nearest(h, f16_to_f32, 0x7c00)) << h;
   }
   EXPECT_EQ(f32_to_f16(65519.0f), 0x7bff);

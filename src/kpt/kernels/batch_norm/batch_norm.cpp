@@ -26,7 +26,8 @@ Verdict as_program(const Problem& p, Problem& q) {
     return cat("i", list.size() - 1);
   };
   for (int i = 1; i <= 4; ++i)
-    if (const TensorDesc* d = p.operand(i); d && d->sizes != Dims{x->sizes[1]}) return no("got ", *d, " for ", x->sizes[1], " channels");
+    if (const TensorDesc* d = p.operand(i); d && d->sizes != Dims{x->sizes[1]})
+      return no("got ", *d, " for ", x->sizes[1], " channels");
   std::ostringstream eps;
   eps.precision(17);
   eps << std::scientific << get_float(p.kwargs, "eps", 1e-5);

@@ -29,8 +29,8 @@ Case batch_norm(DType d, const Dims& x, bool affine) {
 }
 
 const bool kCases = conformance::add("aten.batch_norm", [](DType d) {
-  return std::vector<Case>{batch_norm(d, {2, 5, 7, 7}, true), batch_norm(d, {2, 5, 30, 30}, true), batch_norm(d, {6, 9}, false),
-                           batch_norm(d, {0, 3, 4}, true)};
+  return std::vector<Case>{batch_norm(d, {2, 5, 7, 7}, true), batch_norm(d, {2, 5, 30, 30}, true),
+                           batch_norm(d, {6, 9}, false), batch_norm(d, {0, 3, 4}, true)};
 });
 
 TEST(BatchNorm, HandComputed) {
@@ -50,7 +50,8 @@ TEST(BatchNorm, HandComputed) {
 TEST(BatchNorm, RefusesTraining) {
   Case c = batch_norm(DType::f32, {2, 3, 4}, true);
   c.problem.kwargs[0].second = true;
-  for (const auto& k : kernel_registry().find("aten.batch_norm", "cpu")) EXPECT_EQ(k->supports(c.problem).reason, "training");
+  for (const auto& k : kernel_registry().find("aten.batch_norm", "cpu"))
+    EXPECT_EQ(k->supports(c.problem).reason, "training");
 }
 
 }  // namespace

@@ -12,13 +12,15 @@ namespace {
 
 // 32 x 32 elements of 8 bytes are 8 KiB read and 8 KiB written: half of an L1 data cache.
 constexpr int64_t kTile = 32;
+constexpr int64_t kRows = 64;  // enough to hide the division that finds the first one
 
 // Outermost first; the last dimension is the output's most contiguous one. `turn`: the dimension x is contiguous along,
 // where that is another one; -1 if none.
 struct CopyPlan {
   Dims sizes, from, to;
   int turn = -1;
-  int64_t outer = 1;  // all but the last dimension and `turn`
+  int middle = -1;    // rows: the dimension before the last one, walked without divisions
+  int64_t outer = 1;  // all but the last dimension, `turn` and `middle`
   size_t width = 4;   // bytes of an element
 };
 
@@ -41,20 +43,27 @@ CopyPlan plan(const TensorDesc& x, const TensorDesc& y) {
       c.to.push_back(y.strides[d]);
     }
   }
-  if (c.sizes.rank() == 0) c = {{1}, {1}, {1}, -1, 1, c.width};
+  if (c.sizes.rank() == 0) c = {{1}, {1}, {1}, -1, -1, 1, c.width};
   const int last = c.sizes.rank() - 1;
   if (c.from[last] != 1)
     for (int d = 0; d < last; ++d)
       if (c.from[d] == 1) c.turn = d;
+  if (c.turn < 0) c.middle = last - 1;
   for (int d = 0; d < last; ++d)
-    if (d != c.turn) c.outer *= c.sizes[d];
+    if (d != c.turn && d != c.middle) c.outer *= c.sizes[d];
   return c;
+}
+
+// Short rows (one head of an attention, say) in pieces of a fixed size: the call of memcpy would cost as much again.
+inline void copy_bytes(char* to, const char* from, size_t bytes) {
+  for (; bytes >= 64 && bytes <= 512; bytes -= 64, to += 64, from += 64) std::memcpy(to, from, 64);
+  if (bytes) std::memcpy(to, from, bytes);
 }
 
 template <class T>
 void row(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t n) {
   if (from_stride == 1 && to_stride == 1) {
-    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
+    copy_bytes(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(from), static_cast<size_t>(n) * sizeof(T));
   } else if (to_stride == 1) {
     for (int64_t i = 0; i < n; ++i) to[i] = from[i * from_stride];
   } else {
@@ -83,30 +92,34 @@ void turn(const CopyPlan& c, const T* from, T* to, int64_t begin, int64_t end) {
 template <class T>
 std::unique_ptr<Launch> launch(const CopyPlan& c, int threads) {
   const int last = c.sizes.rank() - 1;
-  const int64_t turned = c.turn < 0 ? 1 : c.sizes[c.turn];
-  const int64_t groups = (turned + kTile - 1) / kTile;
-  // A unit: one row, or one stripe of tiles.
+  // A unit: up to kRows rows of the middle dimension, or one stripe of tiles.
+  const int across = c.turn < 0 ? c.middle : c.turn;
+  const int64_t turned = across < 0 ? 1 : c.sizes[across];
+  const int64_t step = c.turn < 0 ? kRows : kTile;
+  const int64_t groups = (turned + step - 1) / step;
   const int64_t units = c.outer * groups;
-  const int64_t bytes = c.sizes[last] * static_cast<int64_t>(sizeof(T)) * (c.turn < 0 ? 1 : kTile);
+  const int64_t bytes = c.sizes[last] * static_cast<int64_t>(sizeof(T)) * std::min(step, turned);
   const Split split(units, bytes, threads);
-  const auto run = [c, split, units, groups, turned, last](const RunArgs& args) {
+  const auto run = [c, split, units, groups, turned, across, step, last](const RunArgs& args) {
     const T* x = static_cast<const T*>(args.inputs[0]);
     T* y = static_cast<T*>(args.outputs[0]);
     parallel(split.tasks, split.threads, [&](int64_t task, int) {
       for (int64_t u = split.begin(task, units); u < split.begin(task + 1, units); ++u) {
         int64_t rest = u / groups, from = 0, to = 0;
         for (int d = last - 1; d >= 0; --d) {
-          if (d == c.turn) continue;
+          if (d == across) continue;
           from += rest % c.sizes[d] * c.from[d];
           to += rest % c.sizes[d] * c.to[d];
           rest /= c.sizes[d];
         }
-        const int64_t begin = u % groups * kTile;
-        if (c.turn < 0) {
-          row(x + from, c.from[last], y + to, c.to[last], c.sizes[last]);
-        } else {
-          turn(c, x + from, y + to, begin, std::min(begin + kTile, turned));
+        const int64_t begin = u % groups * step, end = std::min(begin + step, turned);
+        if (c.turn >= 0) {
+          turn(c, x + from, y + to, begin, end);
+          continue;
         }
+        const int64_t from_step = across < 0 ? 0 : c.from[across], to_step = across < 0 ? 0 : c.to[across];
+        for (int64_t i = begin; i < end; ++i)
+          row(x + from + i * from_step, c.from[last], y + to + i * to_step, c.to[last], c.sizes[last]);
       }
     });
   };
@@ -124,8 +137,11 @@ Verdict supports(const Problem& p) {
 std::unique_ptr<Launch> make(const Problem& p) {
   auto copy = std::shared_ptr<const Launch>(make_copy(*p.operand(0), p.outputs[0], p.threads));
   const int in = p.operand_index(0);
-  return make_launch([copy, in](const RunArgs& args) { copy->run({args.inputs + in, args.outputs, args.workspace}); }, 0,
-                     copy->config());
+  return make_launch(
+      [copy, in](const RunArgs& args) {
+        copy->run({args.inputs + in, args.outputs, args.workspace});
+      },
+      0, copy->config());
 }
 
 std::unique_ptr<Launch> make_reference(const Problem& p) {

@@ -14,9 +14,12 @@ using conformance::make_case;
 const bool kCases = conformance::add("aten.cumsum", [](DType d) {
   std::vector<conformance::Case> cases;
   for (int dim : {0, 1, -1})
-    cases.push_back(make_case(cat(dim, d), "aten.cumsum", {dense(d, {4, 7, 9})}, {In{0}}, {{"dim", dim}, {"dtype", None{}}}, {dense(d, {4, 7, 9})}));
-  cases.push_back(make_case(cat("mask", d), "aten.cumsum", {dense(DType::boolean, {4, 60})}, {In{0}}, {{"dim", 1}, {"dtype", None{}}}, {dense(DType::i64, {4, 60})}));
-  cases.push_back(make_case(cat("empty", d), "aten.cumsum", {dense(d, {4, 0})}, {In{0}}, {{"dim", 1}}, {dense(d, {4, 0})}));
+    cases.push_back(make_case(cat(dim, d), "aten.cumsum", {dense(d, {4, 7, 9})}, {In{0}},
+                              {{"dim", dim}, {"dtype", None{}}}, {dense(d, {4, 7, 9})}));
+  cases.push_back(make_case(cat("mask", d), "aten.cumsum", {dense(DType::boolean, {4, 60})}, {In{0}},
+                            {{"dim", 1}, {"dtype", None{}}}, {dense(DType::i64, {4, 60})}));
+  cases.push_back(
+      make_case(cat("empty", d), "aten.cumsum", {dense(d, {4, 0})}, {In{0}}, {{"dim", 1}}, {dense(d, {4, 0})}));
   cases.push_back(make_case(cat("scalar", d), "aten.cumsum", {dense(d, {})}, {In{0}}, {{"dim", 0}}, {dense(d, {})}));
   return cases;
 });

@@ -83,7 +83,8 @@ std::unique_ptr<Launch> make(const Problem& p) {
         const int64_t units = k.outer * k.picks;
         parallel(units && width ? split.tasks : 0, split.threads, [&](int64_t task, int) {
           for (int64_t u = split.begin(task, units); u < split.begin(task + 1, units); ++u) {
-            const int64_t i = number(index.dtype, shifted(args.inputs[k.index], indices.offset(u % k.picks), index.dtype));
+            const int64_t i =
+                number(index.dtype, shifted(args.inputs[k.index], indices.offset(u % k.picks), index.dtype));
             const char* from = shifted(args.inputs[k.x], outer.offset(u / k.picks), x.dtype);
             std::memcpy(static_cast<char*>(args.outputs[0]) + u * width, from + checked(p, i, k.limit) * step,
                         static_cast<size_t>(width));

@@ -23,8 +23,10 @@ Case embed(const TensorDesc& w, const TensorDesc& index, const std::string& labe
 
 const bool kEmbedding = conformance::add("aten.embedding", [](DType d) {
   return std::vector<Case>{
-      embed(dense(d, {100, 33}), dense(DType::i64, {4, 7}), "plain"), embed(dense(d, {100, 1}), dense(DType::i32, {9}), "i32"),
-      embed(dense(d, {9, 64}), dense(DType::i64, {}), "scalar"),      embed(dense(d, {9, 64}), dense(DType::i64, {0, 3}), "none"),
+      embed(dense(d, {100, 33}), dense(DType::i64, {4, 7}), "plain"),
+      embed(dense(d, {100, 1}), dense(DType::i32, {9}), "i32"),
+      embed(dense(d, {9, 64}), dense(DType::i64, {}), "scalar"),
+      embed(dense(d, {9, 64}), dense(DType::i64, {0, 3}), "none"),
       embed(conformance::padded(d, {50, 40}, 3), conformance::transposed(DType::i64, {8, 90}), "strided"),
       embed(dense(d, {50, 400}), conformance::expanded(DType::i64, {8, 40}, 0), "parallel"),
       embed(dense(d, {50, 0}), dense(DType::i64, {8}), "no_width")};
@@ -54,7 +56,8 @@ TEST(Embedding, AnIndexOutOfRangeIsAnErrorAndNothingElse) {
         FAIL() << k->name << " took index " << bad;
       } catch (const Error& e) {
         EXPECT_EQ(e.kind(), ErrorKind::bad_input);
-        EXPECT_EQ(std::string(e.what()), cat("[kernels.embedding] got index ", bad, " in aten.embedding, want one in [0, 4)"));
+        EXPECT_EQ(std::string(e.what()),
+                  cat("[kernels.embedding] got index ", bad, " in aten.embedding, want one in [0, 4)"));
       }
     }
   }

@@ -63,7 +63,8 @@ Verdict read(const Problem& p, Fill& f) {
     const Attr* value = find(p.kwargs, "value");
     bool ok = value != nullptr;
     if (value) flatten(*value, f.values, ok);
-    if (!ok || static_cast<int64_t>(f.values.size()) != y.numel()) return no("value of ", f.values.size(), " numbers for ", y);
+    if (!ok || static_cast<int64_t>(f.values.size()) != y.numel())
+      return no("value of ", f.values.size(), " numbers for ", y);
     return yes();
   }
   // aten.full: the step stays 0.

@@ -13,7 +13,8 @@ Verdict supports(const Problem& p) {
   const TensorDesc* index = p.operand(1);
   if (!x || !index || p.outputs.size() != 1) return no("want x and index in, one tensor out");
   const int dim = normal_dim(get_int(p.kwargs, "dim", 0), x->sizes.rank());
-  if (dim < 0 || x->sizes.rank() == 0 || x->sizes.rank() != index->sizes.rank()) return no("gathers ", *x, " by ", *index);
+  if (dim < 0 || x->sizes.rank() == 0 || x->sizes.rank() != index->sizes.rank())
+    return no("gathers ", *x, " by ", *index);
   if (index->dtype != DType::i64) return no("index of ", index->dtype);
   if (p.outputs[0].sizes != index->sizes || p.outputs[0].dtype != x->dtype) return no("output ", p.outputs[0]);
   for (int d = 0; d < x->sizes.rank(); ++d)
@@ -32,7 +33,8 @@ std::unique_ptr<Launch> make(const Problem& p) {
     const TensorDesc &xd = *p.operand(0), &id = *p.operand(1), &yd = p.outputs[0];
     const int rank = id.sizes.rank(), last = rank - 1, dim = normal_dim(get_int(p.kwargs, "dim", 0), rank);
     const size_t width = size_of(xd.dtype);
-    const Elements x(xd, args.inputs[p.operand_index(0)]), index(id, args.inputs[p.operand_index(1)]), y(yd, args.outputs[0]);
+    const Elements x(xd, args.inputs[p.operand_index(0)]), index(id, args.inputs[p.operand_index(1)]),
+        y(yd, args.outputs[0]);
     Dims outer = id.sizes;
     const int64_t n = outer[last];
     outer[last] = n ? 1 : 0;
@@ -57,7 +59,8 @@ std::unique_ptr<Launch> make_reference(const Problem& p) {
   return make_launch([p](const RunArgs& args) {
     const TensorDesc &xd = *p.operand(0), &id = *p.operand(1);
     const int dim = normal_dim(get_int(p.kwargs, "dim", 0), xd.sizes.rank());
-    const Elements x(xd, args.inputs[p.operand_index(0)]), index(id, args.inputs[p.operand_index(1)]), y(p.outputs[0], args.outputs[0]);
+    const Elements x(xd, args.inputs[p.operand_index(0)]), index(id, args.inputs[p.operand_index(1)]),
+        y(p.outputs[0], args.outputs[0]);
     each_index(id.sizes, [&](const Dims& at) {
       Dims from = at;
       int64_t i;

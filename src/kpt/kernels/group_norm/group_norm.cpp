@@ -18,7 +18,8 @@ Verdict reference_supports(const Problem& p) {
   if (x->sizes.rank() < 2 || groups < 1 || x->sizes[1] % groups) return no(groups, " groups of ", *x);
   if (p.outputs[0].sizes != x->sizes) return no("output ", p.outputs[0], " of other sizes than x");
   for (int i : {1, 2})
-    if (const TensorDesc* d = p.operand(i); d && d->sizes != Dims{x->sizes[1]}) return no("got ", *d, " for ", x->sizes[1], " channels");
+    if (const TensorDesc* d = p.operand(i); d && d->sizes != Dims{x->sizes[1]})
+      return no("got ", *d, " for ", x->sizes[1], " channels");
   return yes();
 }
 
@@ -50,7 +51,8 @@ std::unique_ptr<Launch> make(const Problem& p) {
           for (int64_t r = split.begin(task, rows); r < split.begin(task + 1, rows); ++r) {
             const int64_t at = r * channels * inner, channel = r % groups * channels;
             fn({shifted(args.inputs[in], at, dtype), w < 0 ? nullptr : shifted(args.inputs[w], channel, dtype),
-                b < 0 ? nullptr : shifted(args.inputs[b], channel, dtype), shifted(args.outputs[0], at, dtype), channels, inner, eps});
+                b < 0 ? nullptr : shifted(args.inputs[b], channel, dtype), shifted(args.outputs[0], at, dtype),
+                channels, inner, eps});
           }
         });
       },

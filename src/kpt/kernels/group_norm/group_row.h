@@ -17,9 +17,9 @@ struct GroupRow {
 };
 using GroupFn = void (*)(const GroupRow&);
 
-#define KPT_GROUP_ENTRY(isa)      \
-  namespace isa {                 \
-  GroupFn group_row(Elem elem);   \
+#define KPT_GROUP_ENTRY(isa)    \
+  namespace isa {               \
+  GroupFn group_row(Elem elem); \
   }
 KPT_GROUP_ENTRY(generic)
 KPT_GROUP_ENTRY(avx2)

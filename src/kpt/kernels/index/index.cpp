@@ -33,7 +33,8 @@ Verdict broadcast(const Problem& p, Index& k) {
     const int shift = rank - t.sizes.rank();
     Dims strides = Dims::filled(rank, 0);
     for (int d = 0; d < t.sizes.rank(); ++d) {
-      if (t.sizes[d] != 1 && t.sizes[d] != k.picks[shift + d]) return no("index ", t, " does not broadcast to ", k.picks);
+      if (t.sizes[d] != 1 && t.sizes[d] != k.picks[shift + d])
+        return no("index ", t, " does not broadcast to ", k.picks);
       strides[shift + d] = t.sizes[d] == 1 ? 0 : t.strides[d];
     }
     k.strides.push_back(strides);
@@ -64,7 +65,8 @@ Verdict read(const Problem& p, Index& k) {
   for (const Dims* part : {&k.picks, &k.after})
     for (int64_t n : *part) want.push_back(n);
   const TensorDesc& y = p.outputs[0];
-  if (y.sizes != want || y.dtype != x->dtype || !y.is_contiguous()) return no("output ", y, ", want dense ", x->dtype, want);
+  if (y.sizes != want || y.dtype != x->dtype || !y.is_contiguous())
+    return no("output ", y, ", want dense ", x->dtype, want);
   return yes();
 }
 
@@ -91,7 +93,8 @@ int64_t locate(const Problem& p, const Index& k, const RunArgs& args, const Dims
       n = narrow;
     }
     const int64_t size = x.sizes[k.dims[i]];
-    KPT_CHECK(n >= -size && n < size, "kernels.index", "got index ", n, " for dimension ", k.dims[i], ", want one in [", -size, ", ", size, ")");
+    KPT_CHECK(n >= -size && n < size, "kernels.index", "got index ", n, " for dimension ", k.dims[i], ", want one in [",
+              -size, ", ", size, ")");
     at += (n < 0 ? n + size : n) * x.strides[k.dims[i]];
   }
   return at;

@@ -57,9 +57,14 @@ TEST(Index, OutOfRangeIsAnErrorAndMasksAreRefused) {
   for (const auto& k : kernel_registry().find("aten.index.Tensor", "cpu")) {
     for (int64_t bad : {int64_t{4}, int64_t{-5}, INT64_MIN}) {
       std::vector<Tensor> y;
-      EXPECT_THROW(conformance::run_kernel(*k, c.problem, {Tensor::zeros(DType::f32, {4, 3}), Tensor::from<int64_t>(DType::i64, {1}, {bad})}, y), Error);
+      EXPECT_THROW(
+          conformance::run_kernel(
+              *k, c.problem, {Tensor::zeros(DType::f32, {4, 3}), Tensor::from<int64_t>(DType::i64, {1}, {bad})}, y),
+          Error);
     }
-    EXPECT_EQ(k->supports(index(dense(DType::f32, {4, 3}), {dense(DType::boolean, {4})}, {In{1}}, {1, 3}).problem).reason, "index of bool");
+    EXPECT_EQ(
+        k->supports(index(dense(DType::f32, {4, 3}), {dense(DType::boolean, {4})}, {In{1}}, {1, 3}).problem).reason,
+        "index of bool");
   }
 }
 

@@ -53,10 +53,12 @@ Verdict pad_parts(const Problem& p, Join& j) {
   const std::vector<int64_t> pad = get_ints(p.kwargs, "pad");
   Part part{p.operand_index(0), *p.operand(0), p.outputs[0], 0, 0};
   const int rank = part.from.sizes.rank();
-  if (pad.size() % 2 || static_cast<int>(pad.size() / 2) > rank || part.to.sizes.rank() != rank) return no("pads ", pad.size(), " sides of ", part.from);
+  if (pad.size() % 2 || static_cast<int>(pad.size() / 2) > rank || part.to.sizes.rank() != rank)
+    return no("pads ", pad.size(), " sides of ", part.from);
   for (size_t i = 0; i < pad.size(); i += 2) {
     const int d = rank - 1 - static_cast<int>(i / 2);
-    if (part.to.sizes[d] != part.from.sizes[d] + pad[i] + pad[i + 1]) return no("output ", p.outputs[0], " does not fit the padding");
+    if (part.to.sizes[d] != part.from.sizes[d] + pad[i] + pad[i + 1])
+      return no("output ", p.outputs[0], " does not fit the padding");
     const int64_t crop_before = std::max<int64_t>(0, -pad[i]), crop_after = std::max<int64_t>(0, -pad[i + 1]);
     const int64_t kept = std::max<int64_t>(0, part.from.sizes[d] - crop_before - crop_after);
     cut(part.from, part.from_offset, d, crop_before, kept, 1);
@@ -200,7 +202,8 @@ std::unique_ptr<Launch> make_reference(const Problem& p) {
 }  // namespace
 
 void register_join(KernelRegistry& registry) {
-  for (const char* op : {"aten.cat", "aten.constant_pad_nd", "aten.repeat", "aten.slice_scatter", "aten.select_scatter"}) {
+  for (const char* op :
+       {"aten.cat", "aten.constant_pad_nd", "aten.repeat", "aten.slice_scatter", "aten.select_scatter"}) {
     add_cpu(registry, op, "join", supports, make);
     add_reference(registry, op, "join", supports, make_reference);
   }

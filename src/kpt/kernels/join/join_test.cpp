@@ -17,12 +17,12 @@ using conformance::make_case;
 const bool kCat = conformance::add("aten.cat", [](DType d) {
   const AttrList three = {In{0}, In{1}, In{2}};
   return std::vector<Case>{
-      make_case(cat("last", d), "aten.cat", {dense(d, {4, 3}), conformance::transposed(d, {4, 50}), dense(d, {4, 1})}, {three},
-                {{"dim", -1}}, {dense(d, {4, 54})}),
-      make_case(cat("first", d), "aten.cat", {dense(d, {4, 3}), dense(d, {0, 3}), dense(d, {400, 3})}, {three}, {{"dim", 0}},
-                {dense(d, {404, 3})}),
-      make_case(cat("legacy_empty", d), "aten.cat", {dense(d, {4, 3}), dense(d, {0}), dense(d, {4, 5})}, {three}, {{"dim", 1}},
-                {dense(d, {4, 8})})};
+      make_case(cat("last", d), "aten.cat", {dense(d, {4, 3}), conformance::transposed(d, {4, 50}), dense(d, {4, 1})},
+                {three}, {{"dim", -1}}, {dense(d, {4, 54})}),
+      make_case(cat("first", d), "aten.cat", {dense(d, {4, 3}), dense(d, {0, 3}), dense(d, {400, 3})}, {three},
+                {{"dim", 0}}, {dense(d, {404, 3})}),
+      make_case(cat("legacy_empty", d), "aten.cat", {dense(d, {4, 3}), dense(d, {0}), dense(d, {4, 5})}, {three},
+                {{"dim", 1}}, {dense(d, {4, 8})})};
 });
 const bool kPad = conformance::add("aten.constant_pad_nd", [](DType d) {
   return std::vector<Case>{make_case(cat("two", d), "aten.constant_pad_nd", {dense(d, {3, 4, 5})}, {In{0}},
@@ -31,17 +31,19 @@ const bool kPad = conformance::add("aten.constant_pad_nd", [](DType d) {
                                      {{"pad", AttrList{-2, 1}}, {"value", 0}}, {dense(d, {3, 8})})};
 });
 const bool kRepeat = conformance::add("aten.repeat", [](DType d) {
-  return std::vector<Case>{make_case(cat("more_dims", d), "aten.repeat", {dense(d, {3, 4})}, {In{0}}, {{"repeats", AttrList{2, 1, 3}}},
-                                     {dense(d, {2, 3, 12})}),
-                           make_case(cat("none", d), "aten.repeat", {dense(d, {3})}, {In{0}}, {{"repeats", AttrList{0}}}, {dense(d, {0})})};
+  return std::vector<Case>{
+      make_case(cat("more_dims", d), "aten.repeat", {dense(d, {3, 4})}, {In{0}}, {{"repeats", AttrList{2, 1, 3}}},
+                {dense(d, {2, 3, 12})}),
+      make_case(cat("none", d), "aten.repeat", {dense(d, {3})}, {In{0}}, {{"repeats", AttrList{0}}}, {dense(d, {0})})};
 });
 const bool kSlice = conformance::add("aten.slice_scatter", [](DType d) {
-  return std::vector<Case>{make_case(cat("step", d), "aten.slice_scatter", {dense(d, {4, 9}), dense(d, {4, 3})}, {In{0}, In{1}},
-                                     {{"dim", 1}, {"start", 2}, {"end", 8}, {"step", 2}}, {dense(d, {4, 9})})};
+  return std::vector<Case>{make_case(cat("step", d), "aten.slice_scatter", {dense(d, {4, 9}), dense(d, {4, 3})},
+                                     {In{0}, In{1}}, {{"dim", 1}, {"start", 2}, {"end", 8}, {"step", 2}},
+                                     {dense(d, {4, 9})})};
 });
 const bool kSelect = conformance::add("aten.select_scatter", [](DType d) {
-  return std::vector<Case>{make_case(cat("middle", d), "aten.select_scatter", {dense(d, {4, 9, 2}), dense(d, {4, 2})}, {In{0}, In{1}},
-                                     {{"dim", 1}, {"index", -3}}, {dense(d, {4, 9, 2})})};
+  return std::vector<Case>{make_case(cat("middle", d), "aten.select_scatter", {dense(d, {4, 9, 2}), dense(d, {4, 2})},
+                                     {In{0}, In{1}}, {{"dim", 1}, {"index", -3}}, {dense(d, {4, 9, 2})})};
 });
 
 Tensor counting(const Dims& sizes, int from) {
@@ -51,7 +53,8 @@ Tensor counting(const Dims& sizes, int from) {
 }
 
 // By hand: the reference shares the description of the parts.
-void expect(const std::string& op, const std::vector<Tensor>& in, AttrList args, Kwargs kwargs, const Dims& out, const std::vector<int64_t>& want) {
+void expect(const std::string& op, const std::vector<Tensor>& in, AttrList args, Kwargs kwargs, const Dims& out,
+            const std::vector<int64_t>& want) {
   std::vector<TensorDesc> descs;
   for (const Tensor& t : in) descs.push_back(t.desc);
   const Case c = make_case("", op, descs, std::move(args), std::move(kwargs), {dense(DType::i64, out)});
@@ -59,26 +62,33 @@ void expect(const std::string& op, const std::vector<Tensor>& in, AttrList args,
     std::vector<Tensor> y;
     ASSERT_TRUE(k->supports(c.problem).ok) << k->supports(c.problem).reason;
     ASSERT_EQ(conformance::run_kernel(*k, c.problem, in, y), "");
-    for (size_t i = 0; i < want.size(); ++i) EXPECT_EQ(y[0].at(static_cast<int64_t>(i)), static_cast<double>(want[i])) << op << " " << k->name << " " << i;
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_EQ(y[0].at(static_cast<int64_t>(i)), static_cast<double>(want[i])) << op << " " << k->name << " " << i;
   }
 }
 
 TEST(Join, HandComputed) {
   const Tensor a = counting({2, 2}, 0), b = counting({2, 1}, 10);
   expect("aten.cat", {a, b}, {AttrList{In{0}, In{1}}}, {{"dim", 1}}, {2, 3}, {0, 1, 10, 2, 3, 11});
-  expect("aten.constant_pad_nd", {a}, {In{0}}, {{"pad", AttrList{1, 0, 0, 1}}, {"value", 7}}, {3, 3}, {7, 0, 1, 7, 2, 3, 7, 7, 7});
+  expect("aten.constant_pad_nd", {a}, {In{0}}, {{"pad", AttrList{1, 0, 0, 1}}, {"value", 7}}, {3, 3},
+         {7, 0, 1, 7, 2, 3, 7, 7, 7});
   expect("aten.constant_pad_nd", {a}, {In{0}}, {{"pad", AttrList{-1, 1}}, {"value", 7}}, {2, 2}, {1, 7, 3, 7});
   expect("aten.repeat", {b}, {In{0}}, {{"repeats", AttrList{2, 2}}}, {4, 2}, {10, 10, 11, 11, 10, 10, 11, 11});
-  expect("aten.slice_scatter", {counting({4}, 0), counting({2}, 10)}, {In{0}, In{1}}, {{"dim", 0}, {"start", 1}, {"end", INT64_MAX}, {"step", 2}},
-         {4}, {0, 10, 2, 11});
-  expect("aten.select_scatter", {a, counting({2}, 10)}, {In{0}, In{1}}, {{"dim", 1}, {"index", -1}}, {2, 2}, {0, 10, 2, 11});
+  expect("aten.slice_scatter", {counting({4}, 0), counting({2}, 10)}, {In{0}, In{1}},
+         {{"dim", 0}, {"start", 1}, {"end", INT64_MAX}, {"step", 2}}, {4}, {0, 10, 2, 11});
+  expect("aten.select_scatter", {a, counting({2}, 10)}, {In{0}, In{1}}, {{"dim", 1}, {"index", -1}}, {2, 2},
+         {0, 10, 2, 11});
 }
 
 TEST(Join, RefusesPartsThatDoNotFit) {
-  const auto reason = [](const Case& c) { return kernel_registry().find(c.problem.op, "cpu")[0]->supports(c.problem).reason; };
-  EXPECT_EQ(reason(make_case("", "aten.cat", {dense(DType::f32, {2, 3})}, {AttrList{In{0}}}, {{"dim", 0}}, {dense(DType::f32, {3, 3})})),
+  const auto reason = [](const Case& c) {
+    return kernel_registry().find(c.problem.op, "cpu")[0]->supports(c.problem).reason;
+  };
+  EXPECT_EQ(reason(make_case("", "aten.cat", {dense(DType::f32, {2, 3})}, {AttrList{In{0}}}, {{"dim", 0}},
+                             {dense(DType::f32, {3, 3})})),
             "inputs add up to 2 along dim 0 of f32[3, 3]");
-  EXPECT_EQ(reason(make_case("", "aten.cat", {dense(DType::f32, {2})}, {AttrList{In{0}}}, {{"dim", 0}}, {dense(DType::f64, {2})})),
+  EXPECT_EQ(reason(make_case("", "aten.cat", {dense(DType::f32, {2})}, {AttrList{In{0}}}, {{"dim", 0}},
+                             {dense(DType::f64, {2})})),
             "from f32 to f64");
 }
 

@@ -23,7 +23,8 @@ class FunctionLaunch : public Launch {
 
 }  // namespace
 
-std::unique_ptr<Launch> make_launch(std::function<void(const RunArgs&)> run, size_t workspace_bytes, std::string config) {
+std::unique_ptr<Launch> make_launch(std::function<void(const RunArgs&)> run, size_t workspace_bytes,
+                                    std::string config) {
   return std::make_unique<FunctionLaunch>(std::move(run), workspace_bytes, std::move(config));
 }
 

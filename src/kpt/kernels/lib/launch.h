@@ -49,7 +49,8 @@ int normal_dim(int64_t dim, int rank);
 // Strided access by index, for references and paths that are not hot.
 class Elements {
  public:
-  Elements(const TensorDesc& desc, const void* data) : desc_(desc), data_(static_cast<char*>(const_cast<void*>(data))) {}
+  Elements(const TensorDesc& desc, const void* data)
+      : desc_(desc), data_(static_cast<char*>(const_cast<void*>(data))) {}
   double get(const Dims& index) const { return load_as_double(desc_.dtype, at(index)); }
   void set(const Dims& index, double value) const { store_from_double(desc_.dtype, at(index), value); }
   char* at(const Dims& index) const {

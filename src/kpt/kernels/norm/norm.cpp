@@ -32,13 +32,15 @@ Verdict read(const Problem& p, Norm& n) {
   if (n.x < 0 || (add && n.residual < 0)) return no("no tensor to normalise");
   const TensorDesc& x = *input(p, n.x);
   const size_t trailing = add ? 1 : get_ints(p.kwargs, "normalized_shape").size();
-  if (trailing < 1 || static_cast<int>(trailing) > x.sizes.rank()) return no("normalises ", trailing, " dimensions of ", x);
+  if (trailing < 1 || static_cast<int>(trailing) > x.sizes.rank())
+    return no("normalises ", trailing, " dimensions of ", x);
   n.leading = x.sizes.rank() - static_cast<int>(trailing);
   for (int d = 0; d < x.sizes.rank(); ++d) (d < n.leading ? n.rows : n.width) *= x.sizes[d];
   const double epsilon = x.dtype == DType::f64 ? 0x1p-52 : 0x1p-23;
   n.eps = get_float(p.kwargs, "eps", p.op == "aten.rms_norm" ? epsilon : 1e-5);
   for (int i : {n.w, n.b})
-    if (const TensorDesc* d = input(p, i); d && d->numel() != n.width) return no("weight ", *d, " for rows of ", n.width);
+    if (const TensorDesc* d = input(p, i); d && d->numel() != n.width)
+      return no("weight ", *d, " for rows of ", n.width);
   if (n.residual >= 0 && input(p, n.residual)->sizes != x.sizes) return no("residual of other sizes than x");
   if (p.outputs.size() > (add ? 2u : 1u)) return no("got ", p.outputs.size(), " outputs");
   for (const TensorDesc& d : p.outputs)
@@ -61,7 +63,8 @@ Verdict supports(const Problem& p) {
   const TensorDesc* w = input(p, n.w);
   const TensorDesc* b = input(p, n.b);
   for (const TensorDesc* d : {w, b})
-    if (d && ((d->dtype != x.dtype && d->dtype != DType::f32) || !d->is_contiguous())) return no("weight ", *d, " with x ", x);
+    if (d && ((d->dtype != x.dtype && d->dtype != DType::f32) || !d->is_contiguous()))
+      return no("weight ", *d, " with x ", x);
   if (w && b && w->dtype != b->dtype) return no("weight and bias of different dtypes");
   return yes();
 }
@@ -100,7 +103,8 @@ std::unique_ptr<Launch> make(const Problem& p) {
       }
     });
   };
-  return make_launch(run, static_cast<size_t>(scratch * split.threads), cat(name(cpu_isa()), " threads ", split.threads));
+  return make_launch(run, static_cast<size_t>(scratch * split.threads),
+                     cat(name(cpu_isa()), " threads ", split.threads));
 }
 
 Verdict reference_supports(const Problem& p) {

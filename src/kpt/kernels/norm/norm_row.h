@@ -13,17 +13,17 @@ struct NormRow {
   const void* w;         // null: 1
   const void* b;         // null: 0
   void* y;
-  void* sum;             // null: not wanted
-  float* scratch;        // width floats
+  void* sum;       // null: not wanted
+  float* scratch;  // width floats
   int64_t width;
   float eps;
   bool rms;
 };
 using NormFn = void (*)(const NormRow&);
 
-#define KPT_NORM_ENTRY(isa)                         \
-  namespace isa {                                   \
-  NormFn norm_row(Elem x, Elem w);                  \
+#define KPT_NORM_ENTRY(isa)        \
+  namespace isa {                  \
+  NormFn norm_row(Elem x, Elem w); \
   }
 KPT_NORM_ENTRY(generic)
 KPT_NORM_ENTRY(avx2)

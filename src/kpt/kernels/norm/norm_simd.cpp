@@ -8,30 +8,38 @@ namespace {
 constexpr int kStep = 4 * kLanes;  // four accumulators: their additions do not wait for each other
 
 // x + residual in float to scratch (and to `sum`), returning the sum, or for rms the sum of squares.
-template <class T>
+template <class T, bool has_residual, bool has_sum, bool rms>
 float gather(const NormRow& r) {
   const T* x = static_cast<const T*>(r.x);
   const T* residual = static_cast<const T*>(r.residual);
   T* sum_out = static_cast<T*>(r.sum);
   VecF s[4] = {};
-  const auto piece = [&](int64_t i, int k, int n) __attribute__((always_inline)) {
-    VecF v = n == kLanes ? load(x + i) : load_n(x + i, n);
-    if (residual) v += n == kLanes ? load(residual + i) : load_n(residual + i, n);
-    if (n == kLanes) {
-      store(r.scratch + i, v);
-      if (sum_out) store(sum_out + i, v);
-    } else {
-      store_n(r.scratch + i, v, n);
-      if (sum_out) store_n(sum_out + i, v, n);
-    }
-    s[k] += r.rms ? v * v : v;
-  };
   int64_t i = 0;
+  const auto whole = [&](int64_t at, VecF & acc) __attribute__((always_inline)) {
+    VecF v = load(x + at);
+    if (has_residual) v += load(residual + at);
+    store(r.scratch + at, v);
+    if (has_sum) store(sum_out + at, v);
+    acc += rms ? v * v : v;
+  };
   for (; i + kStep <= r.width; i += kStep)
-    for (int k = 0; k < 4; ++k) piece(i + k * kLanes, k, kLanes);
-  for (; i + kLanes <= r.width; i += kLanes) piece(i, 0, kLanes);
-  if (i < r.width) piece(i, 1, static_cast<int>(r.width - i));
+    for (int k = 0; k < 4; ++k) whole(i + k * kLanes, s[k]);
+  for (; i + kLanes <= r.width; i += kLanes) whole(i, s[0]);
+  const int rest = static_cast<int>(r.width - i);
+  if (rest) {
+    VecF v = load_n(x + i, rest);
+    if (has_residual) v += load_n(residual + i, rest);
+    store_n(r.scratch + i, v, rest);
+    if (has_sum) store_n(sum_out + i, v, rest);
+    s[1] += rms ? v * v : v;
+  }
   return sum((s[0] + s[1]) + (s[2] + s[3]));
+}
+
+template <class T, bool rms>
+float gather(const NormRow& r) {
+  if (r.residual) return r.sum ? gather<T, true, true, rms>(r) : gather<T, true, false, rms>(r);
+  return r.sum ? gather<T, false, true, rms>(r) : gather<T, false, false, rms>(r);
 }
 
 float squared_deviations(const float* x, int64_t width, float mean) {
@@ -57,7 +65,7 @@ float squared_deviations(const float* x, int64_t width, float mean) {
 template <class T, class W>
 void row(const NormRow& r) {
   const float n = static_cast<float>(r.width);
-  const float total = gather<T>(r);
+  const float total = r.rms ? gather<T, true>(r) : gather<T, false>(r);
   const float mean = r.rms ? 0.f : total / n;
   const float variance = (r.rms ? total : squared_deviations(r.scratch, r.width, mean)) / n;
   const float scale = 1.f / __builtin_sqrtf(variance + r.eps);

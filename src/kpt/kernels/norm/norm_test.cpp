@@ -21,7 +21,8 @@ AttrList sizes_list(const Dims& sizes) {
 }
 
 Case layer(const TensorDesc& x, const Dims& normalised, DType w, const std::string& label) {
-  return make_case(cat(label, x), "aten.layer_norm", {x, dense(w, normalised), dense(w, normalised)}, {In{0}, In{1}, In{2}},
+  return make_case(cat(label, x), "aten.layer_norm", {x, dense(w, normalised), dense(w, normalised)},
+                   {In{0}, In{1}, In{2}},
                    {{"normalized_shape", sizes_list(normalised)}, {"eps", 1e-5}, {"cudnn_enable", true}},
                    {dense(x.dtype, x.sizes)}, normalised.numel());
 }
@@ -57,7 +58,8 @@ const bool kAdd = conformance::add("kpt.add_norm", [](DType d) {
     for (int outputs : {1, 2}) {
       const TensorDesc x = dense(d, {9, 11, 130});
       std::vector<TensorDesc> out(static_cast<size_t>(outputs), x);
-      cases.push_back(make_case(cat(kind, outputs, d), "kpt.add_norm", {x, conformance::padded(d, x.sizes, 4), dense(d, {130}), dense(d, {130})},
+      cases.push_back(make_case(cat(kind, outputs, d), "kpt.add_norm",
+                                {x, conformance::padded(d, x.sizes, 4), dense(d, {130}), dense(d, {130})},
                                 {In{0}, In{1}, In{2}, In{3}}, {{"kind", kind}, {"eps", 1e-5}}, out, 130));
       cases.push_back(make_case(cat(kind, outputs, d, "plain"), "kpt.add_norm", {x, x}, {In{0}, In{1}, None{}, None{}},
                                 {{"kind", kind}, {"eps", 1e-5}}, out, 130));
@@ -71,12 +73,15 @@ TEST(Norm, RowOfHugeMeanKeepsItsDigits) {
   c.ranges = {{4000, 4002}};
   c.scale = 4000;  // digits of x - mean that the input does not hold
   for (const auto& k : kernel_registry().find("aten.layer_norm", "cpu"))
-    if (k->provider == "kpt") { EXPECT_EQ(conformance::check(*k, c), ""); }
+    if (k->provider == "kpt") {
+      EXPECT_EQ(conformance::check(*k, c), "");
+    }
 }
 
 TEST(Norm, InPlaceOverXAndResidual) {
   const TensorDesc d = dense(DType::f32, {40, 100});
-  Case c = make_case("in_place", "kpt.add_norm", {d, d}, {In{0}, In{1}, None{}, None{}}, {{"kind", "layer"}, {"eps", 1e-5}}, {d, d}, 100);
+  Case c = make_case("in_place", "kpt.add_norm", {d, d}, {In{0}, In{1}, None{}, None{}},
+                     {{"kind", "layer"}, {"eps", 1e-5}}, {d, d}, 100);
   std::vector<Tensor> inputs = conformance::make_inputs(c), want;
   ASSERT_EQ(conformance::run_reference(c.problem, inputs, want), "");
   for (const auto& k : kernel_registry().find("kpt.add_norm", "cpu")) {

@@ -73,8 +73,7 @@ double unary(const Step& s, double x) {
     case Fn::hardtanh: return nan_min(nan_max(x, s.params[0]), s.params[1]);
     case Fn::hardswish: return x * nan_min(nan_max(x + 3, 0), 6) / 6;
     case Fn::hardsigmoid: return nan_min(nan_max(x + 3, 0), 6) / 6;
-    case Fn::softplus:
-      return x * s.params[0] > s.params[1] ? x : std::log1p(std::exp(x * s.params[0])) / s.params[0];
+    case Fn::softplus: return x * s.params[0] > s.params[1] ? x : std::log1p(std::exp(x * s.params[0])) / s.params[0];
     case Fn::log_sigmoid: return nan_min(x, 0) - std::log1p(std::exp(-std::fabs(x)));
     case Fn::logical_not: return x == 0;
     case Fn::bit_not: return s.at == DType::boolean ? x == 0 : static_cast<double>(~static_cast<int64_t>(x));

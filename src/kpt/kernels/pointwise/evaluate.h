@@ -4,8 +4,8 @@
 
 namespace kpt {
 
-// The reference of kpt.pointwise, kpt.row and every pointwise operator: double loops, element by element, any dtype, any
-// strides. Integers are exact up to 2^53.
+// The reference of kpt.pointwise, kpt.row and every pointwise operator: double loops, element by element, any dtype,
+// any strides. Integers are exact up to 2^53.
 class ProgramReference : public Launch {
  public:
   ProgramReference(const Problem& problem, Program program);

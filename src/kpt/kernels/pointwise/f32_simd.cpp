@@ -9,39 +9,39 @@ MicroFn micro_f32(Fn fn, int form);
 
 namespace {
 
-#define KPT_UNARY(Name, expression)                             \
-  struct Name {                                                 \
+#define KPT_UNARY(Name, expression)                                          \
+  struct Name {                                                              \
     static KPT_INLINE VecF run(VecF x, const double*) { return expression; } \
   };
-#define KPT_BINARY(Name, expression)                     \
-  struct Name {                                          \
+#define KPT_BINARY(Name, expression)                                  \
+  struct Name {                                                       \
     static KPT_INLINE VecF run(VecF x, VecF y) { return expression; } \
   };
 // Functions without a vector form go lane by lane through the C library.
-#define KPT_LANES1(Name, expression)                       \
-  struct Name {                                            \
-    static KPT_INLINE VecF run(VecF v, const double*) {    \
-      for (int i = 0; i < kLanes; ++i) {                   \
-        const float x = v[i];                              \
-        v[i] = expression;                                 \
-      }                                                    \
-      return v;                                            \
-    }                                                      \
+#define KPT_LANES1(Name, expression)                    \
+  struct Name {                                         \
+    static KPT_INLINE VecF run(VecF v, const double*) { \
+      for (int i = 0; i < kLanes; ++i) {                \
+        const float x = v[i];                           \
+        v[i] = expression;                              \
+      }                                                 \
+      return v;                                         \
+    }                                                   \
   };
-#define KPT_LANES2(Name, expression)                       \
-  struct Name {                                            \
-    static KPT_INLINE VecF run(VecF v, VecF w) {           \
-      for (int i = 0; i < kLanes; ++i) {                   \
-        const float x = v[i], y = w[i];                    \
-        v[i] = expression;                                 \
-      }                                                    \
-      return v;                                            \
-    }                                                      \
+#define KPT_LANES2(Name, expression)             \
+  struct Name {                                  \
+    static KPT_INLINE VecF run(VecF v, VecF w) { \
+      for (int i = 0; i < kLanes; ++i) {         \
+        const float x = v[i], y = w[i];          \
+        v[i] = expression;                       \
+      }                                          \
+      return v;                                  \
+    }                                            \
   };
 
 KPT_BINARY(Add, x + y)
 KPT_BINARY(Sub, x - y)
-KPT_BINARY(Mul, x * y)
+KPT_BINARY(Mul, x* y)
 KPT_BINARY(Div, x / y)
 KPT_BINARY(Max, max_nan(x, y))
 KPT_BINARY(Min, min_nan(x, y))
@@ -69,7 +69,7 @@ KPT_UNARY(Relu6, min_nan(relu(x), splat(6.f)))
 KPT_UNARY(GeluErf, gelu_erf(x))
 KPT_UNARY(GeluTanh, gelu_tanh(x))
 KPT_UNARY(Silu, silu(x))
-KPT_UNARY(Hardswish, x * min_nan(max_nan(x + 3.f, VecF{}), splat(6.f)) / 6.f)
+KPT_UNARY(Hardswish, x* min_nan(max_nan(x + 3.f, VecF{}), splat(6.f)) / 6.f)
 KPT_UNARY(Hardsigmoid, min_nan(max_nan(x + 3.f, VecF{}), splat(6.f)) / 6.f)
 KPT_UNARY(LogSigmoid, min_nan(x, VecF{}) - log1p(exp(-abs(x))))
 KPT_LANES1(Exp2, __builtin_exp2f(x))
@@ -94,7 +94,9 @@ struct Elu {
   }
 };
 struct LeakyRelu {
-  static KPT_INLINE VecF run(VecF x, const double* p) { return select(x > 0.f, x, x * splat(static_cast<float>(p[0]))); }
+  static KPT_INLINE VecF run(VecF x, const double* p) {
+    return select(x > 0.f, x, x * splat(static_cast<float>(p[0])));
+  }
 };
 struct Hardtanh {
   static KPT_INLINE VecF run(VecF x, const double* p) {

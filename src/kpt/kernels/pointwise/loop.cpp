@@ -170,8 +170,8 @@ class LoopLaunch : public Launch {
     });
   }
   std::string config() const override {
-    return cat(name(cpu_isa()), " steps ", loop_.micros.size(), " block ", loop_.shape.block_rows, "x", loop_.shape.chunk,
-               " threads ", threads_);
+    return cat(name(cpu_isa()), " steps ", loop_.micros.size(), " block ", loop_.shape.block_rows, "x",
+               loop_.shape.chunk, " threads ", threads_);
   }
 
  private:
@@ -188,7 +188,9 @@ int64_t LoopShape::blocks() const {
   return rows * ((inner + chunk - 1) / chunk);
 }
 
-std::unique_ptr<Launch> make_loop(Loop loop, int threads) { return std::make_unique<LoopLaunch>(std::move(loop), threads); }
+std::unique_ptr<Launch> make_loop(Loop loop, int threads) {
+  return std::make_unique<LoopLaunch>(std::move(loop), threads);
+}
 
 const MicroTable& micro_table() {
   switch (cpu_isa()) {

@@ -21,6 +21,8 @@ constexpr int64_t size_of(Lane l) { return l == Lane::f32 ? 4 : l == Lane::u8 ? 
 constexpr DType dtype_of(Lane l) {
   return l == Lane::f32 ? DType::f32 : l == Lane::f64 ? DType::f64 : l == Lane::i64 ? DType::i64 : DType::boolean;
 }
+// A chunk of such elements in memory can be computed on as it is.
+constexpr bool native(DType d) { return dtype_of(lane_of(d)) == d; }
 
 // dst[i] = fn(a[i], b[i], c[i]) for i < n. An operand whose bit of `form` is set is one element for all i.
 // dst may be the very buffer of an operand of the same lane type. params: the instruction's, as doubles.
@@ -41,13 +43,14 @@ using MoveFn = void (*)(void* dst, int64_t dst_stride, const void* src, int64_t 
 // elements out to chunks (form 0 exists for every supported function) or refuses the program.
 struct MicroTable {
   MicroFn (*f32)(Fn fn, int form);
-  MicroFn (*other)(Fn fn, Lane lane, int form);  // f64, i64, u8, and f32 where the result is u8 or the function is where
+  MicroFn (*other)(Fn fn, Lane lane,
+                   int form);  // f64, i64, u8, and f32 where the result is u8 or the function is where
   MicroFn (*convert)(Lane from, Lane to);
-  MicroFn (*fill)(Lane lane);                    // from one element
-  MicroFn (*wrap)(DType narrow);                 // i64 lanes reduced to the range of i32, i16, i8 or u8
-  MicroFn (*round)(DType narrow);                // f32 lanes rounded to the values of bf16 or f16
-  MoveFn (*load)(DType from);                    // to lane_of(from)
-  MoveFn (*store)(DType to);                     // from lane_of(to)
+  MicroFn (*fill)(Lane lane);      // from one element
+  MicroFn (*wrap)(DType narrow);   // i64 lanes reduced to the range of i32, i16, i8 or u8
+  MicroFn (*round)(DType narrow);  // f32 lanes rounded to the values of bf16 or f16
+  MoveFn (*load)(DType from);      // to lane_of(from)
+  MoveFn (*store)(DType to);       // from lane_of(to)
 };
 
 namespace generic {

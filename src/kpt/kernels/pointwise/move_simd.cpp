@@ -20,14 +20,20 @@ KPT_INLINE int64_t to_i64(F x) {
   return x >= static_cast<F>(-0x1p63) && x < static_cast<F>(0x1p63) ? static_cast<int64_t>(x) : INT64_MIN;
 }
 template <>
-KPT_INLINE int64_t cast<float, int64_t>(float x) { return to_i64(x); }
+KPT_INLINE int64_t cast<float, int64_t>(float x) {
+  return to_i64(x);
+}
 template <>
-KPT_INLINE int64_t cast<double, int64_t>(double x) { return to_i64(x); }
+KPT_INLINE int64_t cast<double, int64_t>(double x) {
+  return to_i64(x);
+}
 struct Bool {
   uint8_t value;
 };
 template <class From>
-KPT_INLINE Bool to_bool(From x) { return {static_cast<uint8_t>(x != 0)}; }
+KPT_INLINE Bool to_bool(From x) {
+  return {static_cast<uint8_t>(x != 0)};
+}
 
 template <class From, class To>
 void convert(const MicroArgs& m) {
@@ -45,13 +51,21 @@ void convert_to_bool(const MicroArgs& m) {
 MicroFn converter(Lane from, Lane to) {
   switch (from) {
     case Lane::f32:
-      return to == Lane::f64 ? convert<float, double> : to == Lane::i64 ? convert<float, int64_t> : convert_to_bool<float>;
+      return to == Lane::f64   ? convert<float, double>
+             : to == Lane::i64 ? convert<float, int64_t>
+                               : convert_to_bool<float>;
     case Lane::f64:
-      return to == Lane::f32 ? convert<double, float> : to == Lane::i64 ? convert<double, int64_t> : convert_to_bool<double>;
+      return to == Lane::f32   ? convert<double, float>
+             : to == Lane::i64 ? convert<double, int64_t>
+                               : convert_to_bool<double>;
     case Lane::i64:
-      return to == Lane::f32 ? convert<int64_t, float> : to == Lane::f64 ? convert<int64_t, double> : convert_to_bool<int64_t>;
+      return to == Lane::f32   ? convert<int64_t, float>
+             : to == Lane::f64 ? convert<int64_t, double>
+                               : convert_to_bool<int64_t>;
     case Lane::u8:
-      return to == Lane::f32 ? convert<uint8_t, float> : to == Lane::f64 ? convert<uint8_t, double> : convert<uint8_t, int64_t>;
+      return to == Lane::f32   ? convert<uint8_t, float>
+             : to == Lane::f64 ? convert<uint8_t, double>
+                               : convert<uint8_t, int64_t>;
   }
   return nullptr;
 }
@@ -63,7 +77,10 @@ void fill(const MicroArgs& m) {
   for (int64_t i = 0; i < m.n; ++i) dst[i] = x;
 }
 MicroFn filler(Lane lane) {
-  return lane == Lane::f32 ? fill<float> : lane == Lane::f64 ? fill<double> : lane == Lane::i64 ? fill<int64_t> : fill<uint8_t>;
+  return lane == Lane::f32   ? fill<float>
+         : lane == Lane::f64 ? fill<double>
+         : lane == Lane::i64 ? fill<int64_t>
+                             : fill<uint8_t>;
 }
 
 template <class Narrow>

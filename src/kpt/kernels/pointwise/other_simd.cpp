@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops of kpt.pointwise that are not f32 arithmetic: f64, integers, bool, comparisons, selection. Plain loops, which
-// the compiler vectorises; they are memory-bound or rare.
+// The loops of kpt.pointwise that are not f32 arithmetic: f64, integers, bool, comparisons, selection. Plain loops,
+// which the compiler vectorises; they are memory-bound or rare.
 #include "kpt/kernels/lib/cpu/vec.h"
 #include "kpt/kernels/pointwise/fn.h"
 #include "kpt/kernels/pointwise/micro.h"
@@ -12,15 +12,19 @@ namespace {
 
 using I64 = int64_t;
 
-#define KPT_FN1(Name, expression)                                                            \
-  struct Name {                                                                              \
-    template <class T>                                                                       \
-    static KPT_INLINE T run(T x, [[maybe_unused]] const double* p) { return expression; }    \
+#define KPT_FN1(Name, expression)                                    \
+  struct Name {                                                      \
+    template <class T>                                               \
+    static KPT_INLINE T run(T x, [[maybe_unused]] const double* p) { \
+      return expression;                                             \
+    }                                                                \
   };
-#define KPT_FN2(Name, expression)                        \
-  struct Name {                                          \
-    template <class T>                                   \
-    static KPT_INLINE T run(T x, T y) { return expression; } \
+#define KPT_FN2(Name, expression)       \
+  struct Name {                         \
+    template <class T>                  \
+    static KPT_INLINE T run(T x, T y) { \
+      return expression;                \
+    }                                   \
   };
 
 // Integers wrap, as in PyTorch: the arithmetic is done without sign.
@@ -38,13 +42,13 @@ KPT_FN2(Min, x != x || x < y ? x : y)
 KPT_FN1(Neg, sub(T{0}, x))
 KPT_FN1(Sign, static_cast<T>((x > 0) - (x < 0)))
 KPT_FN1(Relu, x < 0 ? T{0} : x)
-KPT_FN1(Relu6, x < 0 ? T{0} : x > 6 ? T{6} : x)
-KPT_FN1(Hardtanh, x < static_cast<T>(p[0]) ? static_cast<T>(p[0]) : x > static_cast<T>(p[1]) ? static_cast<T>(p[1]) : x)
+KPT_FN1(Relu6, x<0 ? T{0} : x> 6 ? T{6} : x)
+KPT_FN1(Hardtanh, x<static_cast<T>(p[0]) ? static_cast<T>(p[0]) : x> static_cast<T>(p[1]) ? static_cast<T>(p[1]) : x)
 KPT_FN1(Same, x)
 KPT_FN1(AbsInt, x < 0 ? sub(T{0}, x) : x)
 KPT_FN1(BitNot, ~x)
 KPT_FN1(Not, static_cast<T>(x ^ 1))
-KPT_FN2(And, static_cast<T>(x & y))
+KPT_FN2(And, static_cast<T>(x& y))
 KPT_FN2(Or, static_cast<T>(x | y))
 KPT_FN2(Xor, static_cast<T>(x ^ y))
 
@@ -77,12 +81,12 @@ KPT_FN1(Trunc, __builtin_trunc(x))
 KPT_FN1(GeluErf, x * 0.5 * (1 + __builtin_erf(x * 0.70710678118654752440)))
 KPT_FN1(GeluTanh, x * 0.5 * (1 + __builtin_tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))))
 KPT_FN1(Silu, x / (1 + __builtin_exp(-x)))
-KPT_FN1(Mish, x * __builtin_tanh(x > 20 ? x : __builtin_log1p(__builtin_exp(x))))
+KPT_FN1(Mish, x* __builtin_tanh(x > 20 ? x : __builtin_log1p(__builtin_exp(x))))
 KPT_FN1(Elu, x <= 0 ? __builtin_expm1(x * p[2]) * p[0] * p[1] : x * p[1])
 KPT_FN1(LeakyRelu, x > 0 ? x : x * p[0])
 KPT_FN1(Hardsigmoid, (x < -3 ? 0 : x > 3 ? 6 : x + 3) / 6)
-KPT_FN1(Hardswish, x * (x < -3 ? 0 : x > 3 ? 6 : x + 3) / 6)
-KPT_FN1(Softplus, x * p[0] > p[1] ? x : __builtin_log1p(__builtin_exp(x * p[0])) / p[0])
+KPT_FN1(Hardswish, x*(x<-3 ? 0 : x> 3 ? 6 : x + 3) / 6)
+KPT_FN1(Softplus, x* p[0] > p[1] ? x : __builtin_log1p(__builtin_exp(x * p[0])) / p[0])
 KPT_FN1(LogSigmoid, (x > 0 ? 0 : x) - __builtin_log1p(__builtin_exp(-__builtin_fabs(x))))
 
 KPT_INLINE double rem(double x, double y) {
@@ -144,12 +148,42 @@ MicroFn pick(int form) {
   return form == 0 ? binary<T, F, 0> : form == 1 ? binary<T, F, 1> : form == 2 ? binary<T, F, 2> : nullptr;
 }
 
-struct Eq { template <class T> static KPT_INLINE bool run(T x, T y) { return x == y; } };
-struct Ne { template <class T> static KPT_INLINE bool run(T x, T y) { return x != y; } };
-struct Lt { template <class T> static KPT_INLINE bool run(T x, T y) { return x < y; } };
-struct Le { template <class T> static KPT_INLINE bool run(T x, T y) { return x <= y; } };
-struct Gt { template <class T> static KPT_INLINE bool run(T x, T y) { return x > y; } };
-struct Ge { template <class T> static KPT_INLINE bool run(T x, T y) { return x >= y; } };
+struct Eq {
+  template <class T>
+  static KPT_INLINE bool run(T x, T y) {
+    return x == y;
+  }
+};
+struct Ne {
+  template <class T>
+  static KPT_INLINE bool run(T x, T y) {
+    return x != y;
+  }
+};
+struct Lt {
+  template <class T>
+  static KPT_INLINE bool run(T x, T y) {
+    return x < y;
+  }
+};
+struct Le {
+  template <class T>
+  static KPT_INLINE bool run(T x, T y) {
+    return x <= y;
+  }
+};
+struct Gt {
+  template <class T>
+  static KPT_INLINE bool run(T x, T y) {
+    return x > y;
+  }
+};
+struct Ge {
+  template <class T>
+  static KPT_INLINE bool run(T x, T y) {
+    return x >= y;
+  }
+};
 
 template <class T, class F, int form>
 void compare(const MicroArgs& m) {

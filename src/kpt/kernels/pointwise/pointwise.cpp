@@ -15,7 +15,8 @@ Verdict compile(const Problem& problem, Loop& loop) {
     return no("got ", problem.inputs.size() + problem.outputs.size(), " tensors, want at most ", kMaxTensors);
   Program program;
   if (Verdict v = program_of(problem, program); !v) return v;
-  if (program.inputs.size() + problem.outputs.size() > kMaxTensors) return no("program has more than ", kMaxTensors, " tensors");
+  if (program.inputs.size() + problem.outputs.size() > kMaxTensors)
+    return no("program has more than ", kMaxTensors, " tensors");
   return compile_loop(problem, program, micro_table(), loop);
 }
 

@@ -55,7 +55,8 @@ Dims broadcast(const Dims& a, const Dims& b) {
 
 Case binary(const std::string& op, DType result, const TensorDesc& a, const TensorDesc& b, const std::string& label,
             const Kwargs& kwargs) {
-  Case c = make_case(cat(label, a.dtype), op, {a, b}, {In{0}, In{1}}, kwargs, {dense(result, broadcast(a.sizes, b.sizes))});
+  Case c =
+      make_case(cat(label, a.dtype), op, {a, b}, {In{0}, In{1}}, kwargs, {dense(result, broadcast(a.sizes, b.sizes))});
   c.ranges = {{-3, 3}, {0.5, 3}};
   return c;
 }
@@ -93,7 +94,8 @@ bool add_integer(const std::string& op, DType in, DType out, Attr number) {
     if (d != DType::f32) return {};
     const bool one = op.find("not") != std::string::npos;
     if (one) return {make_case(cat(in), op, {dense(in, {70, 9})}, {In{0}}, {}, {dense(out, {70, 9})})};
-    Case both = make_case(cat("both", in), op, {dense(in, {70, 9}), dense(in, {9})}, {In{0}, In{1}}, {}, {dense(out, {70, 9})});
+    Case both =
+        make_case(cat("both", in), op, {dense(in, {70, 9}), dense(in, {9})}, {In{0}, In{1}}, {}, {dense(out, {70, 9})});
     Case with = make_case(cat("number", in), op, {dense(in, {70, 9})}, {In{0}, number}, {}, {dense(out, {70, 9})});
     both.ranges = with.ranges = {{-9, 9}, {0, 9}};
     return {both, with};
@@ -101,10 +103,10 @@ bool add_integer(const std::string& op, DType in, DType out, Attr number) {
 }
 
 const bool kRegistered = [] {
-  for (const char* op :
-       {"neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log1p", "sqrt", "rsqrt", "reciprocal", "sin", "cos",
-        "tanh", "sigmoid", "erf", "floor", "ceil", "round", "trunc", "relu", "relu6", "silu", "mish", "hardswish",
-        "hardsigmoid", "log_sigmoid", "isnan", "isinf", "logical_not"})
+  for (const char* op : {"neg",   "abs",       "sign",        "exp",         "exp2",  "expm1", "log",        "log2",
+                         "log1p", "sqrt",      "rsqrt",       "reciprocal",  "sin",   "cos",   "tanh",       "sigmoid",
+                         "erf",   "floor",     "ceil",        "round",       "trunc", "relu",  "relu6",      "silu",
+                         "mish",  "hardswish", "hardsigmoid", "log_sigmoid", "isnan", "isinf", "logical_not"})
     add_unary(cat("aten.", op));
   conformance::add("aten.tan", [](DType d) {
     std::vector<Case> cases = unary_cases("aten.tan", d, {});
@@ -120,7 +122,8 @@ const bool kRegistered = [] {
   add_unary("aten.clamp", {{"min", -0.5}, {"max", 1.5}});
   add_unary("aten.clamp", {{"min", None{}}, {"max", 0.25}});
   for (double e : {2.0, 0.5, -1.0, -0.5, 3.0, 1.7}) add_unary("aten.pow.Tensor_Scalar", {{"exponent", e}});
-  for (const char* op : {"add.Tensor", "sub.Tensor", "mul.Tensor", "div.Tensor", "maximum", "minimum", "remainder.Tensor", "atan2"})
+  for (const char* op :
+       {"add.Tensor", "sub.Tensor", "mul.Tensor", "div.Tensor", "maximum", "minimum", "remainder.Tensor", "atan2"})
     add_binary(cat("aten.", op));
   add_binary("aten.pow.Tensor_Tensor");
   add_binary("aten.div.Tensor_mode", false, {{"rounding_mode", "floor"}});
@@ -128,8 +131,8 @@ const bool kRegistered = [] {
   for (const char* op : {"eq", "ne", "lt", "le", "gt", "ge"}) add_binary(cat("aten.", op, ".Tensor"), true);
   for (const char* op : {"logical_and", "logical_or", "logical_xor"}) add_binary(cat("aten.", op), true);
   for (DType d : {DType::i64, DType::i32, DType::u8}) {
-    for (const char* op : {"add.Tensor", "sub.Tensor", "mul.Tensor", "maximum", "remainder.Tensor", "bitwise_and.Tensor",
-                           "bitwise_or.Tensor", "bitwise_xor.Tensor"})
+    for (const char* op : {"add.Tensor", "sub.Tensor", "mul.Tensor", "maximum", "remainder.Tensor",
+                           "bitwise_and.Tensor", "bitwise_or.Tensor", "bitwise_xor.Tensor"})
       add_integer(cat("aten.", op), d, d, Attr(3));
     for (const char* op : {"eq", "lt"}) add_integer(cat("aten.", op, ".Tensor"), d, DType::boolean, Attr(3));
     add_integer("aten.bitwise_not", d, d, Attr(3));
@@ -143,17 +146,19 @@ const bool kRegistered = [] {
 const bool kSelection = conformance::add("aten.where.self", [](DType d) {
   const TensorDesc mask = dense(DType::boolean, {4, 1, 300});
   std::vector<Case> cases = {
-      make_case(cat("tensors", d), "aten.where.self", {mask, dense(d, {4, 5, 300}), dense(d, {300})}, {In{0}, In{1}, In{2}}, {},
-                {dense(d, {4, 5, 300})}),
-      make_case(cat("numbers", d), "aten.where.self", {mask}, {In{0}, Attr(1.0), Attr(-INFINITY)}, {}, {dense(d, {4, 1, 300})}),
+      make_case(cat("tensors", d), "aten.where.self", {mask, dense(d, {4, 5, 300}), dense(d, {300})},
+                {In{0}, In{1}, In{2}}, {}, {dense(d, {4, 5, 300})}),
+      make_case(cat("numbers", d), "aten.where.self", {mask}, {In{0}, Attr(1.0), Attr(-INFINITY)}, {},
+                {dense(d, {4, 1, 300})}),
       make_case(cat("scalar_mask", d), "aten.where.self", {dense(DType::boolean, {}), dense(d, {9}), dense(d, {9})},
                 {In{0}, In{1}, In{2}}, {}, {dense(d, {9})}),
   };
   return cases;
 });
 const bool kFill = conformance::add("aten.masked_fill.Scalar", [](DType d) {
-  return std::vector<Case>{make_case(cat("fill", d), "aten.masked_fill.Scalar", {dense(d, {4, 5, 30}), dense(DType::boolean, {5, 1})},
-                                     {In{0}, In{1}}, {{"value", -1e30}}, {dense(d, {4, 5, 30})})};
+  return std::vector<Case>{make_case(cat("fill", d), "aten.masked_fill.Scalar",
+                                     {dense(d, {4, 5, 30}), dense(DType::boolean, {5, 1})}, {In{0}, In{1}},
+                                     {{"value", -1e30}}, {dense(d, {4, 5, 30})})};
 });
 const bool kCopy = conformance::add("aten._to_copy", [](DType d) {
   std::vector<Case> cases;
@@ -162,8 +167,8 @@ const bool kCopy = conformance::add("aten._to_copy", [](DType d) {
                               {dense(d, {7, 130})}));
   cases.push_back(make_case(cat(d, "_to_i64"), "aten._to_copy", {dense(d, {500})}, {In{0}}, {{"dtype", DType::i64}},
                             {dense(DType::i64, {500})}));
-  cases.push_back(make_case(cat(d, "_to_bool"), "aten._to_copy", {dense(d, {500})}, {In{0}}, {{"dtype", DType::boolean}},
-                            {dense(DType::boolean, {500})}));
+  cases.push_back(make_case(cat(d, "_to_bool"), "aten._to_copy", {dense(d, {500})}, {In{0}},
+                            {{"dtype", DType::boolean}}, {dense(DType::boolean, {500})}));
   return cases;
 });
 
@@ -178,16 +183,18 @@ const bool kPrograms = conformance::add("kpt.pointwise", [](DType d) {
   const TensorDesc x = dense(d, {6, 700});
   std::vector<Case> cases = {
       program("v0=add(i0,i1);v1=gelu_erf(v0);v2=mul(v1,0.5);out v2", {x, dense(d, {700})}, {x}),
-      program("a=add(i0,i1);b=sigmoid(a);c=mul(a,b);d=lt(c,0.25);out c,d", {x, x}, {x, dense(DType::boolean, {6, 700})}),
+      program("a=add(i0,i1);b=sigmoid(a);c=mul(a,b);d=lt(c,0.25);out c,d", {x, x},
+              {x, dense(DType::boolean, {6, 700})}),
       program("a=eq(i0,0);b=masked_fill(i1,a,-inf);out b", {dense(DType::i64, {4, 1, 1, 9}), dense(d, {4, 2, 9, 9})},
               {dense(d, {4, 2, 9, 9})}),
       program("a=to_f32(i0);b=mul(a,a);c=to_bf16(b);out c,i0", {x}, {dense(DType::bf16, {6, 700}), x}),
       program("a=swiglu(i0,i1);b=clamp(a,none,1.5);c=where(i2,b,0.0);out c",
               {dense(d, {80, 3, 9}), padded(d, {80, 3, 9}, 4), dense(DType::boolean, {9})}, {dense(d, {80, 3, 9})}),
-      program("a=leaky_relu(i0,0.2);b=elu(a,1.5,2.0,0.5);c=softplus(b,2,5);out c", {transposed(d, {33, 65})}, {dense(d, {33, 65})}),
+      program("a=leaky_relu(i0,0.2);b=elu(a,1.5,2.0,0.5);c=softplus(b,2,5);out c", {transposed(d, {33, 65})},
+              {dense(d, {33, 65})}),
       program("a=mul(2,3);out a", {x}, {x}),
-      program("a=mul(i0,i0);b=add(a,i0);c=add(b,i0);e=mul(c,c);f=sub(e,a);g=add(f,b);h=mul(g,c);out h,b", {dense(d, {})},
-              {dense(d, {}), dense(d, {})}),
+      program("a=mul(i0,i0);b=add(a,i0);c=add(b,i0);e=mul(c,c);f=sub(e,a);g=add(f,b);h=mul(g,c);out h,b",
+              {dense(d, {})}, {dense(d, {}), dense(d, {})}),
   };
   for (Case& c : cases) c.scale = 20;
   return cases;
@@ -204,7 +211,8 @@ std::vector<DType> inferred(const std::string& text, const std::vector<TensorDes
 }
 
 TEST(Pointwise, PromotesAsPyTorch) {
-  const TensorDesc f = dense(DType::f32, {2}), b = dense(DType::bf16, {2}), i = dense(DType::i64, {2}), n = dense(DType::i32, {2});
+  const TensorDesc f = dense(DType::f32, {2}), b = dense(DType::bf16, {2}), i = dense(DType::i64, {2}),
+                   n = dense(DType::i32, {2});
   const TensorDesc zero_f64 = dense(DType::f64, {}), zero_i64 = dense(DType::i64, {}), t = dense(DType::boolean, {2});
   using V = std::vector<DType>;
   EXPECT_EQ(inferred("a=add(i0,i1);out a", {f, b}), V{DType::f32});
@@ -232,7 +240,8 @@ TEST(Pointwise, RefusesBadProgramsWithTheReason) {
   EXPECT_EQ(reason("a=frob(i0);out a"), "program instruction `frob` is unknown");
   EXPECT_EQ(reason("a=add(i0);out a"), "got too few arguments in `a=add(i0)`");
   EXPECT_EQ(reason("a=neg(i0,i1);out a"), "got too many arguments in `a=neg(i0,i1)`");
-  EXPECT_EQ(reason("a=neg(i2);out a"), "program argument `i2` is none of 2 inputs, an earlier name or a number in `a=neg(i2)`");
+  EXPECT_EQ(reason("a=neg(i2);out a"),
+            "program argument `i2` is none of 2 inputs, an earlier name or a number in `a=neg(i2)`");
   EXPECT_EQ(reason("a=to_f31(i0);out a"), "program casts to unknown dtype `to_f31`");
   EXPECT_EQ(reason("out a;b=neg(i0)"), "program goes on after `out a`");
   EXPECT_EQ(reason("neg(i0);out i0"), "program statement `neg(i0)` is not name=op(args)");
@@ -269,7 +278,8 @@ TEST(Pointwise, WorksInPlace) {
 }
 
 TEST(Pointwise, IntegersWrap) {
-  Case c = program("a=mul(i0,i0);b=add(a,1);out a,b", {dense(DType::i32, {1})}, {dense(DType::i32, {1}), dense(DType::i64, {1})});
+  Case c = program("a=mul(i0,i0);b=add(a,1);out a,b", {dense(DType::i32, {1})},
+                   {dense(DType::i32, {1}), dense(DType::i64, {1})});
   const Tensor x = Tensor::from<int32_t>(DType::i32, {1}, {65537});
   std::vector<Tensor> got;
   Kernel k{"kpt.pointwise", "kpt", "cpu", "x", 0, program_supports, program_make};

@@ -38,8 +38,8 @@ const FnInfo& fn_info(Fn fn);
 struct Arg {
   enum class Kind : uint8_t { none, input, step, integer, real, boolean };
   Kind kind = Kind::none;
-  int index = 0;        // input or step
-  double number = 0;    // integer, real, boolean
+  int index = 0;      // input or step
+  double number = 0;  // integer, real, boolean
   bool is_number() const { return kind == Kind::integer || kind == Kind::real || kind == Kind::boolean; }
 };
 
@@ -48,12 +48,12 @@ struct Step {
   std::array<Arg, 3> arg;
   int operands = 0;
   std::array<double, 3> params{};
-  DType to = DType::f32;     // cast only
+  DType to = DType::f32;  // cast only
   // Filled by infer():
-  DType at = DType::f32;     // the operands' common dtype
+  DType at = DType::f32;  // the operands' common dtype
   DType result = DType::f32;
-  int rank_class = 2;        // 2: a tensor with dimensions, 1: zero-dimensional, 0: number (PyTorch's priority)
-  bool is_row = false;       // one value for each row
+  int rank_class = 2;   // 2: a tensor with dimensions, 1: zero-dimensional, 0: number (PyTorch's priority)
+  bool is_row = false;  // one value for each row
 };
 
 // A straight-line program over broadcast inputs. Inputs are numbered as Problem::args[0] lists them (kpt.pointwise and

@@ -57,9 +57,11 @@ Verdict read_window(const Problem& p, Pool& k) {
     return no("a window of more than two numbers");
   for (Axis* a : {&k.h, &k.w}) {
     if (a->stride == 0) a->stride = a->kernel;
-    if (a->kernel < 1 || a->stride < 1 || a->dilation < 1 || a->padding < 0 || a->padding * 2 > a->kernel) return no("window ", a->kernel, " padding ", a->padding);
+    if (a->kernel < 1 || a->stride < 1 || a->dilation < 1 || a->padding < 0 || a->padding * 2 > a->kernel)
+      return no("window ", a->kernel, " padding ", a->padding);
     // The last window must begin inside x or its left padding, or it would be empty.
-    if (a->out > 0 && (a->out - 1) * a->stride >= a->size + a->padding) return no("output of ", a->out, " from ", a->size);
+    if (a->out > 0 && (a->out - 1) * a->stride >= a->size + a->padding)
+      return no("output of ", a->out, " from ", a->size);
     const int64_t reach = a->size + 2 * a->padding - a->dilation * (a->kernel - 1) - 1;
     if (a->out > (reach + a->stride - 1) / a->stride + 1) return no("output of ", a->out, " from ", a->size);
   }
@@ -124,23 +126,29 @@ std::unique_ptr<Launch> launch(const Problem& p, const Pool& k, int threads) {
   const int in = p.operand_index(0);
   const int64_t out = k.h.out * k.w.out;
   const Split split(planes.rows(), k.h.size * k.w.size * 16, threads);
-  return make_launch([=, dtype = x.dtype](const RunArgs& args) {
-    parallel(planes.rows() ? split.tasks : 0, split.threads, [&](int64_t task, int) {
-      for (int64_t i = split.begin(task, planes.rows()); i < split.begin(task + 1, planes.rows()); ++i) {
-        const char* from = shifted(args.inputs[in], planes.offset(i), dtype);
-        char* to = shifted(args.outputs[0], i * out, dtype);
-        if (std::is_same_v<S, float> && dtype == DType::f32) {
-          plane<float>(k, [&](int64_t at) { return reinterpret_cast<const float*>(from)[at]; }, [&](int64_t at, float v) { reinterpret_cast<float*>(to)[at] = v; });
-        } else if (std::is_same_v<S, float> && dtype == DType::bf16) {
-          plane<float>(k, [&](int64_t at) { return bf16_to_f32(reinterpret_cast<const uint16_t*>(from)[at]); },
-                       [&](int64_t at, float v) { reinterpret_cast<uint16_t*>(to)[at] = f32_to_bf16(v); });
-        } else {
-          plane<S>(k, [&](int64_t at) { return static_cast<S>(load_as_double(dtype, shifted(from, at, dtype))); },
-                   [&](int64_t at, S v) { store_from_double(dtype, shifted(to, at, dtype), static_cast<double>(v)); });
-        }
-      }
-    });
-  }, 0, cat("threads ", split.threads));
+  return make_launch(
+      [=, dtype = x.dtype](const RunArgs& args) {
+        parallel(planes.rows() ? split.tasks : 0, split.threads, [&](int64_t task, int) {
+          for (int64_t i = split.begin(task, planes.rows()); i < split.begin(task + 1, planes.rows()); ++i) {
+            const char* from = shifted(args.inputs[in], planes.offset(i), dtype);
+            char* to = shifted(args.outputs[0], i * out, dtype);
+            if (std::is_same_v<S, float> && dtype == DType::f32) {
+              plane<float>(
+                  k, [&](int64_t at) { return reinterpret_cast<const float*>(from)[at]; },
+                  [&](int64_t at, float v) { reinterpret_cast<float*>(to)[at] = v; });
+            } else if (std::is_same_v<S, float> && dtype == DType::bf16) {
+              plane<float>(
+                  k, [&](int64_t at) { return bf16_to_f32(reinterpret_cast<const uint16_t*>(from)[at]); },
+                  [&](int64_t at, float v) { reinterpret_cast<uint16_t*>(to)[at] = f32_to_bf16(v); });
+            } else {
+              plane<S>(
+                  k, [&](int64_t at) { return static_cast<S>(load_as_double(dtype, shifted(from, at, dtype))); },
+                  [&](int64_t at, S v) { store_from_double(dtype, shifted(to, at, dtype), static_cast<double>(v)); });
+            }
+          }
+        });
+      },
+      0, cat("threads ", split.threads));
 }
 
 Verdict reference_supports(const Problem& p) {

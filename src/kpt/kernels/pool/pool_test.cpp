@@ -16,7 +16,9 @@ Case pool(const std::string& op, const TensorDesc& x, const Dims& y, Kwargs kwar
   return make_case(cat(x, y), op, {x}, {In{0}}, std::move(kwargs), {dense(x.dtype, y)}, 64);
 }
 Kwargs window(int kernel, int stride, int padding) {
-  return {{"kernel_size", AttrList{kernel, kernel}}, {"stride", AttrList{stride, stride}}, {"padding", AttrList{padding, padding}}};
+  return {{"kernel_size", AttrList{kernel, kernel}},
+          {"stride", AttrList{stride, stride}},
+          {"padding", AttrList{padding, padding}}};
 }
 
 const bool kMax = conformance::add("aten.max_pool2d", [](DType d) {
@@ -40,7 +42,8 @@ const bool kAvg = conformance::add("aten.avg_pool2d", [](DType d) {
 const bool kAdaptive = conformance::add("aten.adaptive_avg_pool2d", [](DType d) {
   std::vector<Case> cases;
   for (const Dims& y : {Dims{2, 5, 1, 1}, Dims{2, 5, 7, 7}, Dims{2, 5, 3, 4}})
-    cases.push_back(pool("aten.adaptive_avg_pool2d", dense(d, {2, 5, 7, 9}), y, {{"output_size", AttrList{y[2], y[3]}}}));
+    cases.push_back(
+        pool("aten.adaptive_avg_pool2d", dense(d, {2, 5, 7, 9}), y, {{"output_size", AttrList{y[2], y[3]}}}));
   return cases;
 });
 
@@ -52,7 +55,9 @@ void expect(const std::string& op, Kwargs kwargs, const Dims& y, const std::vect
     ASSERT_TRUE(k->supports(c.problem).ok) << k->supports(c.problem).reason;
     std::vector<Tensor> out;
     ASSERT_EQ(conformance::run_kernel(*k, c.problem, {x}, out), "");
-    for (size_t i = 0; i < want.size(); ++i) EXPECT_FLOAT_EQ(static_cast<float>(out[0].at(static_cast<int64_t>(i))), want[i]) << op << " " << k->name << " " << i;
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_FLOAT_EQ(static_cast<float>(out[0].at(static_cast<int64_t>(i))), want[i])
+          << op << " " << k->name << " " << i;
   }
 }
 
@@ -68,7 +73,9 @@ TEST(Pool, HandComputed) {
 
 TEST(Pool, RefusesOutputsThatReachBeyondX) {
   for (const auto& k : kernel_registry().find("aten.max_pool2d", "cpu"))
-    EXPECT_FALSE(k->supports(pool("aten.max_pool2d", dense(DType::f32, {1, 3, 3}), {1, 4, 4}, window(2, 1, 0)).problem).ok) << k->name;
+    EXPECT_FALSE(
+        k->supports(pool("aten.max_pool2d", dense(DType::f32, {1, 3, 3}), {1, 4, 4}, window(2, 1, 0)).problem).ok)
+        << k->name;
 }
 
 }  // namespace

@@ -83,7 +83,8 @@ Verdict read(const Problem& p, Reduce& r) {
   const bool picks = r.kind == Reduction::max || r.kind == Reduction::min || r.kind == Reduction::argmax;
   if (picks && r.reduced.numel() == 0 && r.kept.numel() != 0) return no(p.op, " over no elements");
   const bool logical = r.kind == Reduction::any || r.kind == Reduction::all;
-  if (logical != (y.dtype == DType::boolean) && !(picks && x->dtype == DType::boolean)) return no("output of ", y.dtype);
+  if (logical != (y.dtype == DType::boolean) && !(picks && x->dtype == DType::boolean))
+    return no("output of ", y.dtype);
   if (r.kind == Reduction::argmax && y.dtype != DType::i64) return no("output of ", y.dtype);
   if ((r.kind == Reduction::mean || r.kind == Reduction::var) && !is_float(y.dtype)) return no("output of ", y.dtype);
   return yes();
@@ -111,8 +112,10 @@ T reduce_one(const Reduce& r, const RowMap& map, const char* x) {
   const int64_t n = r.reduced.numel();
   const auto at = [&](int64_t i) -> T {
     const char* p = shifted(x, map.offset(i), r.reduced.dtype);
-    if constexpr (std::is_same_v<T, int64_t>) return load_whole(r.reduced.dtype, p);
-    else return load_as_double(r.reduced.dtype, p);
+    if constexpr (std::is_same_v<T, int64_t>)
+      return load_whole(r.reduced.dtype, p);
+    else
+      return load_as_double(r.reduced.dtype, p);
   };
   const auto nan = [](T v) { return v != v; };
   switch (r.kind) {
@@ -154,7 +157,8 @@ double moment(const Reduce& r, const RowMap& map, const char* x) {
   return squares / std::max(0.0, n - static_cast<double>(r.correction));
 }
 
-void plain(const Reduce& r, const RowMap& kept, const RowMap& reduced, const void* x, const TensorDesc& y, void* to, int64_t i) {
+void plain(const Reduce& r, const RowMap& kept, const RowMap& reduced, const void* x, const TensorDesc& y, void* to,
+           int64_t i) {
   const char* from = shifted(x, kept.offset(i), r.kept.dtype);
   char* out = shifted(to, i, y.dtype);
   if (r.kind == Reduction::mean || r.kind == Reduction::var) {
@@ -175,19 +179,22 @@ std::unique_ptr<Launch> make_plain(const Problem& p, int threads) {
   const Reduce r = read_or_throw(p);
   const RowMap kept(r.kept, r.kept.sizes.rank()), reduced(r.reduced, r.reduced.sizes.rank());
   const Split split(kept.rows(), r.reduced.numel() * 16, threads);
-  return make_launch([=, y = p.outputs[0]](const RunArgs& args) {
-    parallel(kept.rows() ? split.tasks : 0, split.threads, [&](int64_t task, int) {
-      for (int64_t i = split.begin(task, kept.rows()); i < split.begin(task + 1, kept.rows()); ++i)
-        plain(r, kept, reduced, args.inputs[r.in], y, args.outputs[0], i);
-    });
-  }, 0, "plain");
+  return make_launch(
+      [=, y = p.outputs[0]](const RunArgs& args) {
+        parallel(kept.rows() ? split.tasks : 0, split.threads, [&](int64_t task, int) {
+          for (int64_t i = split.begin(task, kept.rows()); i < split.begin(task + 1, kept.rows()); ++i)
+            plain(r, kept, reduced, args.inputs[r.in], y, args.outputs[0], i);
+        });
+      },
+      0, "plain");
 }
 
 // --- vectors -------------------------------------------------------------------------------------------------------
 
 ReduceFns fns_of(const Reduce& r, DType y) {
   const bool vector_kind = r.kind != Reduction::any && r.kind != Reduction::all && r.kind != Reduction::argmax;
-  if (!vector_kind || !elem_of(r.kept.dtype) || !elem_of(y) || r.reduced.numel() == 0 || r.kept.numel() == 0) return {nullptr, nullptr};
+  if (!vector_kind || !elem_of(r.kept.dtype) || !elem_of(y) || r.reduced.numel() == 0 || r.kept.numel() == 0)
+    return {nullptr, nullptr};
 #define KPT_ENTRY(isa) isa::reduce_fns
   static constexpr ReduceFns (*kTable[])(Elem, Elem) = KPT_ISA_TABLE(KPT_ENTRY);
 #undef KPT_ENTRY
@@ -200,12 +207,15 @@ std::unique_ptr<Launch> make_rows(const Reduce& r, void (*fn)(const ReduceRun&),
   const RowMap kept(r.kept, r.kept.sizes.rank());
   const int64_t n = r.reduced.numel();
   const Split split(kept.rows(), n * 4, threads);
-  return make_launch([=](const RunArgs& args) {
-    parallel(split.tasks, split.threads, [&](int64_t task, int) {
-      for (int64_t i = split.begin(task, kept.rows()); i < split.begin(task + 1, kept.rows()); ++i)
-        fn({r.kind, shifted(args.inputs[r.in], kept.offset(i), r.kept.dtype), shifted(args.outputs[0], i, y), n, 1, 1, 0, 1, r.correction, nullptr});
-    });
-  }, 0, cat("rows threads ", split.threads));
+  return make_launch(
+      [=](const RunArgs& args) {
+        parallel(split.tasks, split.threads, [&](int64_t task, int) {
+          for (int64_t i = split.begin(task, kept.rows()); i < split.begin(task + 1, kept.rows()); ++i)
+            fn({r.kind, shifted(args.inputs[r.in], kept.offset(i), r.kept.dtype), shifted(args.outputs[0], i, y), n, 1,
+                1, 0, 1, r.correction, nullptr});
+        });
+      },
+      0, cat("rows threads ", split.threads));
 }
 
 // The last kept dimension is dense: blocks of it side by side.
@@ -226,8 +236,8 @@ std::unique_ptr<Launch> make_columns(const Reduce& r, void (*fn)(const ReduceRun
           float* acc = reinterpret_cast<float*>(static_cast<char*>(args.workspace) + worker * scratch);
           for (int64_t u = split.begin(task, units); u < split.begin(task + 1, units); ++u) {
             const int64_t row = u / blocks, begin = u % blocks * kColumns, count = std::min(kColumns, width - begin);
-            fn({r.kind, shifted(args.inputs[r.in], outer.offset(row) + begin, r.kept.dtype), shifted(args.outputs[0], row * width + begin, y), n0,
-                s0, n1, s1, count, r.correction, acc});
+            fn({r.kind, shifted(args.inputs[r.in], outer.offset(row) + begin, r.kept.dtype),
+                shifted(args.outputs[0], row * width + begin, y), n0, s0, n1, s1, count, r.correction, acc});
           }
         });
       },
@@ -245,15 +255,16 @@ std::unique_ptr<Launch> make(const Problem& p) {
   const ReduceFns fns = fns_of(r, y);
   const int kept = r.kept.sizes.rank();
   if (fns.row && is_run(r.reduced)) return make_rows(r, fns.row, y, p.threads);
-  if (fns.columns && kept > 0 && r.kept.strides[kept - 1] == 1 && r.reduced.sizes.rank() <= 2) return make_columns(r, fns.columns, y, p.threads);
+  if (fns.columns && kept > 0 && r.kept.strides[kept - 1] == 1 && r.reduced.sizes.rank() <= 2)
+    return make_columns(r, fns.columns, y, p.threads);
   return make_plain(p, p.threads);
 }
 
 }  // namespace
 
 void register_reduce(KernelRegistry& registry) {
-  for (const char* op : {"aten.sum.dim_IntList", "aten.mean.dim", "aten.amax", "aten.amin", "aten.var.correction", "aten.any.dim", "aten.all.dim",
-                         "aten.argmax"}) {
+  for (const char* op : {"aten.sum.dim_IntList", "aten.mean.dim", "aten.amax", "aten.amin", "aten.var.correction",
+                         "aten.any.dim", "aten.all.dim", "aten.argmax"}) {
     add_cpu(registry, op, "reduce", supports, make);
     add_reference(registry, op, "reduce", supports, [](const Problem& p) { return make_plain(p, 1); });
   }

@@ -74,7 +74,8 @@ void pass(const ReduceRun& r, float* acc, const float* m) {
       for (; c + kLanes <= r.columns; c += kLanes)
         store(acc + c, F::step(load(acc + c), load(x + c), m ? load(m + c) : VecF{}));
       const int rest = static_cast<int>(r.columns - c);
-      if (rest) store_n(acc + c, F::step(load_n(acc + c, rest), load_n(x + c, rest), m ? load_n(m + c, rest) : VecF{}), rest);
+      if (rest)
+        store_n(acc + c, F::step(load_n(acc + c, rest), load_n(x + c, rest), m ? load_n(m + c, rest) : VecF{}), rest);
     }
   }
 }

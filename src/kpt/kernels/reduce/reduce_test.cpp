@@ -14,7 +14,8 @@ using conformance::Case;
 using conformance::dense;
 using conformance::make_case;
 
-Case reduce(const std::string& op, const TensorDesc& x, const std::vector<int>& dims, bool keepdim, DType out, Kwargs more = {}) {
+Case reduce(const std::string& op, const TensorDesc& x, const std::vector<int>& dims, bool keepdim, DType out,
+            Kwargs more = {}) {
   std::vector<bool> gone(static_cast<size_t>(x.sizes.rank()), dims.empty());
   AttrList list;
   for (int d : dims) {
@@ -38,12 +39,15 @@ Case reduce(const std::string& op, const TensorDesc& x, const std::vector<int>& 
 }
 
 std::vector<Case> cases(const std::string& op, DType d, DType out) {
-  std::vector<Case> all = {
-      reduce(op, dense(d, {4, 33, 65}), {-1}, false, out),        reduce(op, dense(d, {4, 33, 65}), {1}, true, out),
-      reduce(op, dense(d, {40, 1300}), {0}, false, out),          reduce(op, conformance::transposed(d, {4, 33, 65}), {2}, false, out),
-      reduce(op, conformance::padded(d, {6, 9, 31}, 4), {1}, false, out), reduce(op, dense(d, {7, 1}), {1}, true, out),
-      reduce(op, dense(d, {0, 9}), {1}, false, out),              reduce(op, dense(d, {200, 700}), {1}, false, out),
-      reduce(op, dense(d, {}), {}, false, out)};
+  std::vector<Case> all = {reduce(op, dense(d, {4, 33, 65}), {-1}, false, out),
+                           reduce(op, dense(d, {4, 33, 65}), {1}, true, out),
+                           reduce(op, dense(d, {40, 1300}), {0}, false, out),
+                           reduce(op, conformance::transposed(d, {4, 33, 65}), {2}, false, out),
+                           reduce(op, conformance::padded(d, {6, 9, 31}, 4), {1}, false, out),
+                           reduce(op, dense(d, {7, 1}), {1}, true, out),
+                           reduce(op, dense(d, {0, 9}), {1}, false, out),
+                           reduce(op, dense(d, {200, 700}), {1}, false, out),
+                           reduce(op, dense(d, {}), {}, false, out)};
   all.push_back(reduce(op, dense(d, {64, 12}), {1}, false, out));
   all.back().ranges = {{-3, 3, true}};
   if (op != "aten.any.dim" && op != "aten.all.dim" && op != "aten.argmax") {
@@ -113,7 +117,10 @@ TEST(Reduce, ArgmaxTakesTheFirstAndNanWins) {
 
 TEST(Reduce, UsesVectorsWhereItPromisesTo) {
   const auto config = [](const TensorDesc& x, int dim) {
-    return kernel_registry().find("aten.mean.dim", "cpu")[0]->make(reduce("aten.mean.dim", x, {dim}, false, x.dtype).problem)->config();
+    return kernel_registry()
+        .find("aten.mean.dim", "cpu")[0]
+        ->make(reduce("aten.mean.dim", x, {dim}, false, x.dtype).problem)
+        ->config();
   };
   EXPECT_EQ(config(dense(DType::f32, {8, 8}), 1), "rows threads 1");
   EXPECT_EQ(config(dense(DType::bf16, {8, 8}), 0), "columns threads 1");

@@ -18,8 +18,8 @@ Case row(const std::string& text, std::vector<TensorDesc> inputs, std::vector<Te
   for (size_t i = 0; i < inputs.size(); ++i) list.push_back(In{static_cast<int>(i)});
   const int64_t width = inputs[0].sizes.back();
   const std::string label = cat(text, outputs[0]);
-  Case c = conformance::make_case(label, "kpt.row", std::move(inputs), {list}, {{"program", text}},
-                                  std::move(outputs), width);
+  Case c = conformance::make_case(label, "kpt.row", std::move(inputs), {list}, {{"program", text}}, std::move(outputs),
+                                  width);
   c.scale = 1;
   return c;
 }
@@ -40,7 +40,8 @@ const bool kCases = conformance::add("kpt.row", [](DType d) {
                       {dense(DType::i64, {40, 1})}));
   cases.push_back(row(kSoftmax, {dense(d, {4000, 33})}, {dense(d, {4000, 33})}));
   cases.push_back(row(kBoth, {dense(d, {0, 33})}, {dense(d, {0, 33}), dense(d, {0, 1})}));
-  cases.push_back(row("s=row_max(i0);y=row_min(i0);out s,y", {dense(d, {64, 9})}, {dense(d, {64, 1}), dense(d, {64, 1})}));
+  cases.push_back(
+      row("s=row_max(i0);y=row_min(i0);out s,y", {dense(d, {64, 9})}, {dense(d, {64, 1}), dense(d, {64, 1})}));
   cases.back().ranges = {{-3, 3, true}};
   return cases;
 });

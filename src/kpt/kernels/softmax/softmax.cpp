@@ -81,7 +81,8 @@ std::unique_ptr<Launch> make(const Problem& p) {
       }
     });
   };
-  return make_launch(run, static_cast<size_t>(scratch * split.threads), cat(name(cpu_isa()), " threads ", split.threads));
+  return make_launch(run, static_cast<size_t>(scratch * split.threads),
+                     cat(name(cpu_isa()), " threads ", split.threads));
 }
 
 Verdict reference_supports(const Problem& p) {
@@ -107,7 +108,8 @@ std::unique_ptr<Launch> make_reference(const Problem& p) {
       for (int64_t c = 0; c < s.width; ++c)
         row.push_back(s.log ? x(c) - largest - std::log(total) : std::exp(x(c) - largest) / total);
       for (int64_t c = 0; c < s.width; ++c)
-        store_from_double(s.y.dtype, shifted(args.outputs[0], ym.offset(r) + c * s.y_stride, s.y.dtype), row[static_cast<size_t>(c)]);
+        store_from_double(s.y.dtype, shifted(args.outputs[0], ym.offset(r) + c * s.y_stride, s.y.dtype),
+                          row[static_cast<size_t>(c)]);
     }
   });
 }

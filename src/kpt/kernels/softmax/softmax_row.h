@@ -16,9 +16,9 @@ struct SoftmaxRow {
 };
 using SoftmaxFn = void (*)(const SoftmaxRow&);
 
-#define KPT_SOFTMAX_ENTRY(isa)               \
-  namespace isa {                            \
-  SoftmaxFn softmax_row(Elem x, Elem y);     \
+#define KPT_SOFTMAX_ENTRY(isa)           \
+  namespace isa {                        \
+  SoftmaxFn softmax_row(Elem x, Elem y); \
   }
 KPT_SOFTMAX_ENTRY(generic)
 KPT_SOFTMAX_ENTRY(avx2)

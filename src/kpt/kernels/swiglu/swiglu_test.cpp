@@ -14,7 +14,8 @@ using conformance::make_case;
 const bool kCases = conformance::add("kpt.swiglu", [](DType d) {
   std::vector<conformance::Case> cases;
   for (const Dims& sizes : {Dims{0, 4}, Dims{1}, Dims{3, 5, 700}})
-    cases.push_back(make_case(cat(sizes, d), "kpt.swiglu", {dense(d, sizes), dense(d, sizes)}, {In{0}, In{1}}, {}, {dense(d, sizes)}));
+    cases.push_back(make_case(cat(sizes, d), "kpt.swiglu", {dense(d, sizes), dense(d, sizes)}, {In{0}, In{1}}, {},
+                              {dense(d, sizes)}));
   // The halves of one tensor [.., 2 * 129].
   const TensorDesc half = conformance::padded(d, {40, 129}, 129);
   cases.push_back(make_case(cat("halves", d), "kpt.swiglu", {half, half}, {In{0}, In{1}}, {}, {dense(d, {40, 129})}));
@@ -22,7 +23,8 @@ const bool kCases = conformance::add("kpt.swiglu", [](DType d) {
 });
 
 TEST(Swiglu, RefusesBroadcasting) {
-  const auto c = make_case("", "kpt.swiglu", {dense(DType::f32, {2, 3}), dense(DType::f32, {3})}, {In{0}, In{1}}, {}, {dense(DType::f32, {2, 3})});
+  const auto c = make_case("", "kpt.swiglu", {dense(DType::f32, {2, 3}), dense(DType::f32, {3})}, {In{0}, In{1}}, {},
+                           {dense(DType::f32, {2, 3})});
   for (const auto& k : kernel_registry().find("kpt.swiglu", "cpu"))
     EXPECT_EQ(k->supports(c.problem).reason, "gate f32[2, 3] and up f32[3]");
 }

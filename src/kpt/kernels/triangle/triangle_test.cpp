@@ -14,9 +14,12 @@ using conformance::make_case;
 std::vector<conformance::Case> cases(const std::string& op, DType d) {
   std::vector<conformance::Case> all;
   for (int diagonal : {-9, -1, 0, 1, 3, 20})
-    all.push_back(make_case(cat("diagonal", diagonal, d), op, {dense(d, {3, 5, 8})}, {In{0}}, {{"diagonal", diagonal}}, {dense(d, {3, 5, 8})}));
-  all.push_back(make_case(cat("turned", d), op, {conformance::transposed(d, {300, 200})}, {In{0}}, {{"diagonal", 1}}, {dense(d, {300, 200})}));
-  all.push_back(make_case(cat("bool", d), op, {dense(DType::boolean, {9, 9})}, {In{0}}, {{"diagonal", 0}}, {dense(DType::boolean, {9, 9})}));
+    all.push_back(make_case(cat("diagonal", diagonal, d), op, {dense(d, {3, 5, 8})}, {In{0}}, {{"diagonal", diagonal}},
+                            {dense(d, {3, 5, 8})}));
+  all.push_back(make_case(cat("turned", d), op, {conformance::transposed(d, {300, 200})}, {In{0}}, {{"diagonal", 1}},
+                          {dense(d, {300, 200})}));
+  all.push_back(make_case(cat("bool", d), op, {dense(DType::boolean, {9, 9})}, {In{0}}, {{"diagonal", 0}},
+                          {dense(DType::boolean, {9, 9})}));
   return all;
 }
 const bool kTril = conformance::add("aten.tril", [](DType d) { return cases("aten.tril", d); });
