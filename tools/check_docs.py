@@ -5,7 +5,7 @@
 
 Looked at, in every Markdown file that git knows or would know:
   `make x`                      x is a target of the Makefile
-  `a/b.cpp`, `b.cpp`, [t](a/b)  the path exists: from the root, beside the page, or under src/ or python/; * is a glob
+  `a/b.cpp`, `b.cpp`, [t](a/b)  the path exists: from a folder of the page, src/, src/kpt/ or python/; * is a glob
   `KPT_X`                       a setting, a CMake option or a macro of the source
   `kpt verb --flag`             the verb's --help lists the flag; likewise kernelpytorch, tools/x.py
   `name()`, `a_name`, `AName`   the word occurs in the source (for a.b and a::b each part)
@@ -79,7 +79,8 @@ class Tree:
 
     def has_path(self, text: str, page: Path) -> bool:
         text = text.rstrip("/")
-        for base in (self.root, page.parent, *(self.root / name for name in ("src", "src/kpt", "python"))):
+        above = [folder for folder in page.parents if self.root in (folder, *folder.parents)]
+        for base in (*above, *(self.root / name for name in ("src", "src/kpt", "python"))):
             if "*" in text and any(base.glob(text)):
                 return True
             if (base / text).exists():
