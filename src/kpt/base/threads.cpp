@@ -58,8 +58,10 @@ class Pool {
   static constexpr int64_t kOpen = int64_t{1} << 32;
 
   void start_workers(int wanted) {
+    if (started_ >= wanted) return;
+    const std::chrono::microseconds spin(setting_int("spin_us"));  // read here: a bad value throws in the caller
     while (started_ < wanted) {
-      std::thread([this] { serve(); }).detach();  // detached: the pool lives as long as the process
+      std::thread([this, spin] { serve(spin); }).detach();  // detached: the pool lives as long as the process
       ++started_;
     }
   }
@@ -70,9 +72,8 @@ class Pool {
     sleep_.notify_all();
   }
 
-  void serve() {
+  void serve(std::chrono::microseconds spin) {
     uint64_t served = 0;
-    const auto spin = std::chrono::microseconds(setting_int("spin_us"));
     for (;;) {
       wait_for_job(served, spin);
       int64_t s = state_.load(std::memory_order_acquire);

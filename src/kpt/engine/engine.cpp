@@ -6,8 +6,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "kpt/base/counters.h"
+#include "kpt/base/log.h"
 #include "kpt/base/settings.h"
-#include "kpt/base/threads.h"
+#include "kpt/hardware/cpu.h"
 #include "kpt/engine/report.h"
 #include "kpt/fusion/fusion.h"
 #include "kpt/ir/text.h"
@@ -127,12 +129,14 @@ void check_level(const std::string& level) {
 
 int thread_count(int wanted) {
   if (wanted <= 0) wanted = static_cast<int>(setting_int("num_threads"));
-  return wanted > 0 ? wanted : usable_processors();
+  return wanted > 0 ? wanted : cpu_info().processors;
 }
 
 }  // namespace
 
 std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource> weights, const CompileOptions& options) {
+  static SpanCounters compiles("engine.compile");
+  const Span span(compiles);
   const Stopwatch total;
   check_level(options.level);
   const Backend& backend = find_backend(options.device);
@@ -167,6 +171,8 @@ std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource>
   model->executor().instance(model->executor().plan().hints());  // kernels at the sample's sizes: faults show here
   model->record().prologue_seconds = prologue.seconds();
   model->record().total_seconds = total.seconds();
+  log(LogLevel::info, "engine", "compiled for ", options.device, ", ", options.level, ": ", model->executor().plan().steps.size(),
+      " steps, ", model->record().rewrites.size(), " rewrites, ", model->record().total_seconds, " s");
   return model;
 }
 

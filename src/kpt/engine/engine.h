@@ -19,7 +19,7 @@ struct CompileOptions {
   std::string level = "conservative";  // conservative, balanced, aggressive
   std::string device = "cpu";
   bool allow_fallback = true;  // false: a node that only the aten provider takes is an Error{unsupported} naming op and source line
-  int threads = 0;             // 0: setting num_threads, else usable_processors()
+  int threads = 0;             // 0: setting num_threads, else cpu_info().processors
   bool rewrite = true;         // false: no passes, no fusions: the graph as it was captured (judge, baselines)
   bool prologue = true;        // false: weights-only nodes run at every call (the fp64 judge keeps no second copy)
   std::set<std::string> providers;   // empty: all; else only these

@@ -8,8 +8,8 @@
 #include <set>
 
 #include "kpt/base/settings.h"
-#include "kpt/base/threads.h"
 #include "kpt/engine/engine.h"
+#include "kpt/hardware/cpu.h"
 #include "kpt/ir/text.h"
 #include "kpt/kernels/kernel.h"
 
@@ -56,7 +56,7 @@ const char* const kTwice =
 TEST_F(SettingsEffect, NumThreadsIsWhatKernelsAreOffered) {
   Probe probe("kpt.settings_probe", "kpt");
   compile(kProbe);
-  EXPECT_EQ(probe.threads, usable_processors());
+  EXPECT_EQ(probe.threads, cpu_info().processors);
   set_setting("num_threads", "7");
   compile(kProbe);
   EXPECT_EQ(probe.threads, 7);

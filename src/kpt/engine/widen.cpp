@@ -15,7 +15,7 @@ Value* cast(Graph& graph, Value* of, Node* before, const SourceLoc& loc) {
   NodeSpec spec;
   spec.op = "aten._to_copy";
   spec.tensor(of).kw("dtype", DType::f64).type(DType::f64, of->type.sizes);
-  spec.names = {of->name + ".f64"};
+  spec.names = {"f64." + of->name};
   spec.loc = loc;
   return graph.add_node(std::move(spec), before)->out();
 }

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kpt/ir/text.h"
+#include "kpt/base/counters.h"
 #include "kpt/runtime/memory.h"
 
 namespace kpt {
@@ -238,6 +238,8 @@ std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const O
                                       const std::function<void(const Instance&, const std::vector<char*>&)>& finish) {
   KPT_CHECK(plan_.backend->executes(), "runtime", "got a run on device ", plan_.backend->device(),
             ", which only plans; try device cpu");
+  static Counter& calls = counter("runtime.calls");
+  calls.add();
   counters_.calls++;
   auto frame = take_frame();
   struct Return {

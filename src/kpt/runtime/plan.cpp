@@ -106,7 +106,7 @@ class Planner {
     NodeSpec spec;
     spec.op = "kpt.copy";
     spec.tensor(of).type(of->type.dtype, of->type.sizes);
-    spec.names = {of->name + ".copy"};
+    spec.names = {"copy." + of->name};
     if (of->producer) spec.loc = of->producer->loc;
     return plan_.graph.add_node(std::move(spec), before)->out();
   }
