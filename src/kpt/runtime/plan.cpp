@@ -29,10 +29,13 @@ bool is_static(const Attr& attr) {
   return std::all_of(list.begin(), list.end(), is_static);
 }
 
+bool is_static(const std::vector<Sym>& sizes) {
+  return std::all_of(sizes.begin(), sizes.end(), [](const Sym& s) { return s.is_const(); });
+}
+
 bool is_static(const Node& node) {
   for (const Value* v : node.outputs)
-    for (const Sym& s : v->type.sizes)
-      if (!s.is_const()) return false;
+    if (!is_static(v->type.sizes)) return false;
   for (const Attr& a : node.args)
     if (!is_static(a)) return false;
   for (const auto& kw : node.kwargs)
@@ -132,7 +135,10 @@ class Planner {
   bool in_prologue(const Node& node) const {
     if (!plan_.options.prologue || is_random(node.op) || !is_static(node)) return false;
     return std::all_of(node.inputs.begin(), node.inputs.end(), [&](const Value* v) {
-      return v->kind == Value::Kind::weight || prologue_.count(v);
+      // A view of a weight may still depend on the sizes: an expand to the batch, a slice up to the length.
+      const Layout& layout = plan_.places.at(v).layout;
+      return (v->kind == Value::Kind::weight || prologue_.count(v)) && is_static(v->type.sizes) &&
+             layout.offset.is_const() && is_static(layout.strides);
     });
   }
 

@@ -48,6 +48,15 @@ TEST(Plan, WeightsOnlyNodesRunOnce) {
   EXPECT_EQ(plan_of(text, false).steps.size(), 2u);
 }
 
+TEST(Plan, AWeightExpandedToTheBatchIsNoMatterForThePrologue) {
+  const Plan plan = plan_of(
+      "kpt.graph 1\nsym b in [1, 8] hint 2\ninput %x : f32[b, 4]\nweight %w \"w\" : f32[4]\n"
+      "%e = aten.expand(%w, size=[b, 4], implicit=false) : f32[b, 4]\n"
+      "%m = aten.mean.dim(%e, dim=[0], keepdim=false, dtype=none) : f32[4]\n%y = aten.mul.Tensor(%x, %m) : f32[b, 4]\nreturn %y\n");
+  EXPECT_TRUE(plan.prologue.empty());
+  EXPECT_EQ(plan.steps.size(), 2u);
+}
+
 TEST(Plan, ASymbolThatNoInputBindsIsRefused) {
   EXPECT_THROW(plan_of("kpt.graph 1\nsym b in [1, 8] hint 2\ninput %x : f32[4]\n%y = aten.relu(%x) : f32[4]\nreturn %y\n"), Error);
 }
