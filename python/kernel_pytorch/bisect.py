@@ -190,10 +190,16 @@ class Bisect:
         return Suspect(what, place(step["where"]), ban=banned)
 
     def _rewrite_suspect(self, native: dict[str, Any], rewrite: dict[str, Any], guilty: list[str]) -> Suspect:
-        if rewrite["pass"] in guilty:
-            keys = frozenset(r["key"] for r in native["rewrites"] if r["pass"] == rewrite["pass"])
-            return Suspect(f"{rewrite['pass']} everywhere", place(rewrite["where"]), skip=keys)
+        name = rule_of(rewrite)
+        if name in guilty:
+            keys = frozenset(r["key"] for r in native["rewrites"] if rule_of(r) == name)
+            return Suspect(f"{name} everywhere", place(rewrite["where"]), skip=keys)
         return Suspect(rewrite["key"], rewrite["where"] or "whole graph", skip=frozenset({rewrite["key"]}))
+
+
+def rule_of(rewrite: dict[str, Any]) -> str:
+    """The pass or fusion that made a rewrite: its key is "<name>@<value>"."""
+    return rewrite["key"].partition("@")[0]
 
 
 def _family(suspect: Suspect) -> str:

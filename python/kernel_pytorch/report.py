@@ -132,13 +132,18 @@ def place(where: str) -> str:
 def _group_rewrites(rewrites: list[dict[str, Any]]) -> list[StepRecord]:
     groups: dict[tuple, StepRecord] = {}
     for r in rewrites:
-        key = (r["what"] or r["pass"], place(r["where"]), r["applied"], r["why"])
+        key = (_unnumbered(r["what"] or r["pass"]), place(r["where"]), r["applied"], _unnumbered(r["why"]))
         if key in groups:
             groups[key].count += 1
         else:
             groups[key] = StepRecord(key[0], key[1], 1, r["applied"], r["why"])
     # What was done first, then what was not; otherwise in the order in which the passes ran.
     return sorted(groups.values(), key=lambda s: not s.applied)
+
+
+def _unnumbered(text: str) -> str:
+    """Names of values without the number of their layer: linear_7 -> linear."""
+    return re.sub(r"\b([A-Za-z]\w*?)_\d+\b", r"\1", text)
 
 
 def _head(report: Report) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .bisect import rule_of
 from .errors import KernelPyTorchError
 from .plan import Choices, Plan, compile_plan
 from .report import StepRecord
@@ -27,12 +28,12 @@ class _Candidate:
 
 
 def _candidates(plan: Plan) -> list[_Candidate]:
-    """Each fusion or pass that changed something, and each kernel that is not PyTorch's own, without it."""
+    """Each pass or fusion that changed something, and each kernel that is not PyTorch's own, without it."""
     native = plan.report
-    passes: dict[str, int] = {}
+    rules: dict[str, set[str]] = {}
     for rewrite in native["rewrites"]:
         if rewrite["applied"]:
-            passes[rewrite["pass"]] = passes.get(rewrite["pass"], 0) + 1
+            rules.setdefault(rule_of(rewrite), set()).add(rewrite["key"])
     kernels: dict[str, set[str]] = {}
     for step in native["steps"]:
         if step["provider"] != "aten":
@@ -42,9 +43,7 @@ def _candidates(plan: Plan) -> list[_Candidate]:
         _Candidate(f"kernel {name}", plan.choices.without(ban=frozenset(bans)), len(bans))
         for name, bans in kernels.items()
     ]
-    found += [
-        _Candidate(name, plan.choices.without(disabled=frozenset({name})), count) for name, count in passes.items()
-    ]
+    found += [_Candidate(name, plan.choices.without(skip=frozenset(keys)), len(keys)) for name, keys in rules.items()]
     return sorted(found, key=lambda c: -c.weight)
 
 
@@ -62,9 +61,7 @@ def leave_one_out(
         remaining = deadline - time.perf_counter()
         if remaining <= 0:
             break
-        choices = best.choices.without(
-            disabled=candidate.choices.disabled, ban=candidate.choices.ban, skip=candidate.choices.skip
-        )
+        choices = best.choices.without(ban=candidate.choices.ban, skip=candidate.choices.skip)
         try:
             trial = compile_plan(program, choices)
         except KernelPyTorchError:
