@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`kernelpytorch optimize | doctor | explain`. Torch is imported only once a command needs it, so --help is quick.
+"""`kernelpytorch optimize | doctor | explain | benchmark`. Torch is imported only once a command needs it, so --help is
+quick.
 
 Exit codes: 0 done (optimize: also where the original was kept because nothing was gained), 1 failed, 2 wrong usage;
 doctor: 0 all good, 1 something is broken, 2 warnings only.
@@ -47,6 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("node", nargs="?", help="name of a value of the optimised graph; left out: list the names")
     _compile_arguments(explain)
     explain.set_defaults(run=_explain)
+
+    from .benchmark.cli import add_arguments
+
+    add_arguments(commands.add_parser("benchmark", help="measure models side by side with rivals, in rounds"))
     return parser
 
 

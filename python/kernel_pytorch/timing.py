@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from . import _native
 
@@ -92,20 +93,27 @@ class Timing:
         return False, f"no gain: {overall} in {self.rounds} rounds, the interval holds 1.00"
 
 
-def _measure(call: Callable[[], object], repeats: int) -> float:
-    """Milliseconds of one call."""
+def measure(call: Callable[[], object], repeats: int = 1) -> float:
+    """Milliseconds of one call, by the monotonic clock."""
     start = time.perf_counter_ns()
     for _ in range(repeats):
         call()
     return (time.perf_counter_ns() - start) / repeats / 1e6
 
 
+def palindrome(measures: Sequence[Callable[[], float]]) -> list[tuple[float, float]]:
+    """One round A B C .. C B A: what each gives on the way there and on the way back."""
+    there = [m() for m in measures]
+    back = [m() for m in reversed(measures)]
+    return list(zip(there, reversed(back), strict=True))
+
+
 def _warm_up(call: Callable[[], object], budget_s: float) -> float:
     """Calls until two calls in a row take the same time; the last time in ms."""
     deadline = time.perf_counter() + budget_s
-    last = _measure(call, 1)
+    last = measure(call, 1)
     for _ in range(_WARM_CALLS):
-        now = _measure(call, 1)
+        now = measure(call, 1)
         steady = abs(now - last) <= _STEADY * now
         last = now
         if steady or time.perf_counter() > deadline:
@@ -145,10 +153,9 @@ def paired(
     timing = Timing([ShapeTiming(shape) for shape, _, _ in calls], 0.0)
     for done in range(1, MAX_ROUNDS + 1):
         for record, count, (_, before, after) in zip(timing.shapes, repeats, calls, strict=True):
-            a0, b0 = _measure(before, count), _measure(after, count)
-            b1, a1 = _measure(after, count), _measure(before, count)
-            record.before_ms += [a0, a1]
-            record.after_ms += [b0, b1]
+            old, new = palindrome([partial(measure, before, count), partial(measure, after, count)])
+            record.before_ms += old
+            record.after_ms += new
         spent = time.perf_counter() - start
         if progress:
             progress(min(1.0, spent / budget_s))

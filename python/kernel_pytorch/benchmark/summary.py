@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ours against the best rival: row by row, and the line at the end of a suite.
+
+A rival counts where its result is about as exact as ours: e(rival) <= 2 max(e(ours), e(eager)) + 1e-6, the judge's rule
+for "no worse". So an int8 rival does not beat an f32 plan, and it does count against our own reduced precision.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .. import _native
+from .records import OK, Record, by_row
+
+HEADLINE = "ours:conservative"
+_SLACK, _FLOOR = 2.0, 1e-6
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time of the best rival / time of ours on one row; above 1 we are faster."""
+
+    row: str
+    rival: str
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def ratio(ours: Record, rival: Record) -> tuple[float, float, float]:
+    """Median and interval of rival / ours over the rounds that both ran in."""
+    pairs = zip(rival.samples_ms, ours.samples_ms, strict=True)
+    median, low, high = _native.bootstrap([math.log(theirs / our) for theirs, our in pairs])
+    return median, low, high
+
+
+def rivals_of(ours: Record, row: list[Record]) -> list[Record]:
+    """The rivals that count, fastest first."""
+    eager = next((r.error for r in row if r.system == "eager" and r.error is not None), 0.0)
+    bound = _SLACK * max(ours.error or 0.0, eager) + _FLOOR
+    right = [r for r in row if not r.system.startswith("ours") and r.status == OK and r.timed]
+    return sorted((r for r in right if r.error is None or r.error <= bound), key=lambda r: r.median_ms)
+
+
+def ratios(records: list[Record], system: str = HEADLINE) -> list[Ratio]:
+    """A ratio for each row where `system` is right and some rival counts."""
+    found = []
+    for name, row in by_row(records).items():
+        ours = next((r for r in row if r.system == system and r.status == OK and r.timed), None)
+        rivals = rivals_of(ours, row) if ours is not None else []
+        if rivals:
+            found.append(Ratio(name, rivals[0].system, *ratio(ours, rivals[0])))
+    return found
+
+
+def last_line(found: list[Ratio]) -> str:
+    """`geomean vs best rival: X.XX [low, high] over N rows; worst row: NAME X.XX`. Rows are measured apart from each
+    other, so the sides of their intervals (as logarithms) add in squares."""
+    if not found:
+        return "geomean vs best rival: no row has both a right result of ours and a rival"
+    logs = [math.log(r.median) for r in found]
+    mean = sum(logs) / len(found)
+    below = math.sqrt(sum((math.log(r.median) - math.log(r.low)) ** 2 for r in found)) / len(found)
+    above = math.sqrt(sum((math.log(r.high) - math.log(r.median)) ** 2 for r in found)) / len(found)
+    worst = min(found, key=lambda r: r.median)
+    interval = f"{math.exp(mean):.2f} [{math.exp(mean - below):.2f}, {math.exp(mean + above):.2f}]"
+    return f"geomean vs best rival: {interval} over {len(found)} rows; worst row: {worst.row} {worst.median:.2f}"
+
+
+def lines(records: list[Record]) -> list[str]:
+    """What stands below a suite: other levels of ours, rows without ours, then the last line."""
+    text = []
+    others = sorted({r.system for r in records if r.system.startswith("ours") and r.system != HEADLINE})
+    for system in others:
+        found = ratios(records, system)
+        if found:
+            text.append(f"{system}: {last_line(found)}")
+    for name, row in by_row(records).items():
+        ours = next((r for r in row if r.system == HEADLINE), None)
+        if ours is not None and ours.status != OK and any(r.status == OK for r in row):
+            text.append(f"without ours: {name}: {ours.status}: {ours.reason}")
+    return [*text, last_line(ratios(records))]
