@@ -30,6 +30,7 @@ for group in "$@"; do
       want binutils has_command objdump
       want nlohmann-json3-dev has_header nlohmann/json.hpp
       want libcli11-dev has_header CLI/CLI.hpp
+      want libsqlite3-dev has_header sqlite3.h
       want libgtest-dev has_library libgtest.a
       # The CMake files of libgtest-dev name gmock's library too, and fail without it.
       want libgmock-dev has_library libgmock.a

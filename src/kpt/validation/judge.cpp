@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <cmath>
-#include <random>
 
+#include "kpt/base/stats.h"
 #include "kpt/validation/validation.h"
 
 namespace kpt {
@@ -55,23 +54,8 @@ Judgement judge(const std::string& level, DType dtype, const Distance& fresh, co
 
 Interval bootstrap(const std::vector<double>& log_ratios, uint64_t seed) {
   KPT_CHECK(log_ratios.size() >= 3, "validation.bootstrap", "got ", log_ratios.size(), " rounds, want at least 3");
-  auto median = [](std::vector<double>& v) {
-    const auto mid = v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2);
-    std::nth_element(v.begin(), mid, v.end());
-    if (v.size() % 2) return *mid;
-    return (*mid + *std::max_element(v.begin(), mid)) / 2;
-  };
-  constexpr int kResamples = 2000;  // the 2.5 % point then rests on 50 resamples (Efron and Tibshirani 1993, ch. 13)
-  std::mt19937_64 random(seed);
-  std::uniform_int_distribution<size_t> pick(0, log_ratios.size() - 1);
-  std::vector<double> medians, sample(log_ratios.size());
-  for (int i = 0; i < kResamples; ++i) {
-    for (double& x : sample) x = log_ratios[pick(random)];
-    medians.push_back(median(sample));
-  }
-  std::sort(medians.begin(), medians.end());
-  std::vector<double> all = log_ratios;
-  return {std::exp(median(all)), std::exp(medians[kResamples / 40]), std::exp(medians[kResamples - kResamples / 40 - 1])};
+  const Range r = bootstrap_median(log_ratios, 0.95, seed);
+  return {std::exp(median(log_ratios)), std::exp(r.low), std::exp(r.high)};
 }
 
 }  // namespace kpt
