@@ -30,25 +30,40 @@ struct Call {
   std::vector<Slot> slots;
 };
 
+// Their result depends on the strides of their input. The planner chooses strides of its own, so they get the row-major
+// input that the captured sizes describe.
+bool reads_strides(const std::string& op) {
+  return op == "aten.view" || op == "aten.view.dtype" || op == "aten.as_strided";
+}
+
+// kpt.copy is written by the planner into any graph, so graphs that torch alone runs need it, too.
+std::string torch_name(const std::string& op) { return op == "kpt.copy" ? "aten.clone" : op; }
+
 std::optional<c10::OperatorHandle> find_operator(const std::string& op) {
   const size_t dot = op.find('.');
   if (dot == std::string::npos) return std::nullopt;
   const size_t second = op.find('.', dot + 1);
-  const std::string name = cat(op.substr(0, dot), "::", op.substr(dot + 1, second == std::string::npos ? second : second - dot - 1));
+  const std::string name =
+      cat(op.substr(0, dot), "::", op.substr(dot + 1, second == std::string::npos ? second : second - dot - 1));
   return c10::Dispatcher::singleton().findSchema({name, second == std::string::npos ? "" : op.substr(second + 1)});
 }
 
 bool is_tensor_kind(const c10::TypePtr& type) {
   switch (type->kind()) {
-    case TypeKind::TensorType: return true;
-    case TypeKind::OptionalType: return is_tensor_kind(type->castRaw<c10::OptionalType>()->getElementType());
-    case TypeKind::ListType: return is_tensor_kind(type->castRaw<c10::ListType>()->getElementType());
-    default: return false;
+    case TypeKind::TensorType:
+      return true;
+    case TypeKind::OptionalType:
+      return is_tensor_kind(type->castRaw<c10::OptionalType>()->getElementType());
+    case TypeKind::ListType:
+      return is_tensor_kind(type->castRaw<c10::ListType>()->getElementType());
+    default:
+      return false;
   }
 }
 
 [[noreturn]] void unfit(const c10::Argument& argument, const char* what) {
-  throw_error(ErrorKind::unsupported, "aten", cat("argument ", argument.name(), " of type ", argument.real_type()->str(), ": ", what));
+  throw_error(ErrorKind::unsupported, "aten",
+              cat("argument ", argument.name(), " of type ", argument.real_type()->str(), ": ", what));
 }
 
 int64_t integer(const Attr& attr, const c10::Argument& argument) {
@@ -107,21 +122,27 @@ IValue list_value(const Attr& attr, const c10::ListType& type, const c10::Argume
       for (const Attr& a : items) list.push_back(integer(a, argument) != 0);
       return list;
     }
-    default: unfit(argument, "lists of this type are not known here");
+    default:
+      unfit(argument, "lists of this type are not known here");
   }
 }
 
 // One argument that is no tensor, by its type in the schema.
 IValue plain_value(const Attr& attr, const c10::Type& type, const c10::Argument& argument) {
   if (type.kind() == TypeKind::OptionalType)
-    return attr.is_none() ? IValue() : plain_value(attr, *type.castRaw<c10::OptionalType>()->getElementType(), argument);
+    return attr.is_none() ? IValue()
+                          : plain_value(attr, *type.castRaw<c10::OptionalType>()->getElementType(), argument);
   switch (type.kind()) {
     case TypeKind::SymIntType:
-    case TypeKind::IntType: return integer(attr, argument);
-    case TypeKind::FloatType: return real(attr, argument);
+    case TypeKind::IntType:
+      return integer(attr, argument);
+    case TypeKind::FloatType:
+      return real(attr, argument);
     case TypeKind::BoolType:
-    case TypeKind::SymBoolType: return integer(attr, argument) != 0;
-    case TypeKind::NumberType: return scalar(attr, argument);
+    case TypeKind::SymBoolType:
+      return integer(attr, argument) != 0;
+    case TypeKind::NumberType:
+      return scalar(attr, argument);
     case TypeKind::StringType:
       if (!attr.is<std::string>()) unfit(argument, "want a string");
       return attr.as<std::string>();
@@ -129,17 +150,21 @@ IValue plain_value(const Attr& attr, const c10::Type& type, const c10::Argument&
       if (!attr.is<DType>()) unfit(argument, "want a dtype");
       return static_cast<int64_t>(to_torch(attr.as<DType>()));
     case TypeKind::LayoutType:
-    case TypeKind::MemoryFormatType: return layout_or_format(attr, type.kind(), argument);
+    case TypeKind::MemoryFormatType:
+      return layout_or_format(attr, type.kind(), argument);
     case TypeKind::DeviceObjType:
       if (!attr.is<std::string>() || attr.as<std::string>() != "cpu") unfit(argument, "want the device cpu");
       return c10::Device(c10::kCPU);
-    case TypeKind::ListType: return list_value(attr, *type.castRaw<c10::ListType>(), argument);
-    default: unfit(argument, "arguments of this type are not known here");
+    case TypeKind::ListType:
+      return list_value(attr, *type.castRaw<c10::ListType>(), argument);
+    default:
+      unfit(argument, "arguments of this type are not known here");
   }
 }
 
 // A tensor argument: filled now if it is a number or absent, else noted in the slots.
-IValue tensor_value(const Attr& attr, const c10::Type& type, const c10::Argument& argument, size_t at, int element, Call& call) {
+IValue tensor_value(const Attr& attr, const c10::Type& type, const c10::Argument& argument, size_t at, int element,
+                    Call& call) {
   if (type.kind() == TypeKind::OptionalType) {
     if (attr.is_none()) return IValue();
     return tensor_value(attr, *type.castRaw<c10::OptionalType>()->getElementType(), argument, at, element, call);
@@ -167,7 +192,7 @@ IValue tensor_value(const Attr& attr, const c10::Type& type, const c10::Argument
 }
 
 Call make_call(const Problem& problem) {
-  const auto op = find_operator(problem.op);
+  const auto op = find_operator(torch_name(problem.op));
   if (!op) throw_error(ErrorKind::unsupported, "aten", cat("the dispatcher has no operator ", problem.op));
   Call call{*op, {}, {}};
   size_t position = 0, named = 0;
@@ -193,12 +218,13 @@ Call make_call(const Problem& problem) {
       call.arguments.push_back(plain_value(*attr, *argument.real_type(), argument));
   }
   if (position != problem.args.size() || named != problem.kwargs.size())
-    throw_error(ErrorKind::unsupported, "aten", cat("got ", problem.str(), ", want the arguments of ", op->schema().name()));
+    throw_error(ErrorKind::unsupported, "aten",
+                cat("got ", problem.str(), ", want the arguments of ", op->schema().name()));
   return call;
 }
 
 Verdict supports(const Problem& problem) {
-  if (problem.op.rfind("kpt.", 0) == 0) return no("operators kpt.* are not torch's");
+  if (problem.op.rfind("kpt.", 0) == 0 && problem.op != "kpt.copy") return no("operators kpt.* are not torch's");
   try {
     make_call(problem);
   } catch (const Error& e) {
@@ -210,14 +236,18 @@ Verdict supports(const Problem& problem) {
 class AtenLaunch final : public Launch {
  public:
   explicit AtenLaunch(const Problem& problem)
-      : call_(make_call(problem)), op_(problem.op), inputs_(problem.inputs), outputs_(problem.outputs) {}
+      : call_(make_call(problem)),
+        op_(problem.op),
+        inputs_(problem.inputs),
+        outputs_(problem.outputs),
+        row_major_(reads_strides(problem.op)) {}
 
   void run(const RunArgs& args) const override {
     // Below autograd, and without the caller's autocast: the graph's dtypes already say what is computed.
     const c10::InferenceMode guard;
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     torch::jit::Stack stack(call_.arguments);
-    for (auto it = call_.slots.begin(); it != call_.slots.end(); ++it) fill(stack, *it, args);
+    for (const Slot& slot : call_.slots) fill(stack, slot, args);
     try {
       call_.op.callBoxed(stack);
       store(stack, args);
@@ -234,13 +264,15 @@ class AtenLaunch final : public Launch {
  private:
   void fill(torch::jit::Stack& stack, const Slot& slot, const RunArgs& args) const {
     at::Tensor tensor = wrap(inputs_[slot.input], const_cast<void*>(args.inputs[slot.input]));
+    if (row_major_) tensor = tensor.contiguous();
     if (slot.element < 0) {
       stack[slot.argument] = std::move(tensor);
       return;
     }
     // The first element of a list: the template's list is shared by all runs, so take a copy.
     IValue& value = stack[slot.argument];
-    if (value.internalToPointer() == call_.arguments[slot.argument].internalToPointer()) value = IValue(value.toList().copy());
+    if (value.internalToPointer() == call_.arguments[slot.argument].internalToPointer())
+      value = IValue(value.toList().copy());
     value.toList().set(static_cast<size_t>(slot.element), std::move(tensor));
   }
 
@@ -266,20 +298,24 @@ class AtenLaunch final : public Launch {
     const auto dtype = result.defined() ? from_torch(result.scalar_type()) : std::nullopt;
     const at::IntArrayRef sizes(want.sizes.begin(), static_cast<size_t>(want.sizes.rank()));
     if (!dtype || *dtype != want.dtype || result.sizes() != sizes)
-      throw_error(ErrorKind::internal, "aten",
-                  cat(op_, " gave output ", index, " as ", result.toString(), c10::str(result.sizes()), ", want ", want));
+      throw_error(
+          ErrorKind::internal, "aten",
+          cat(op_, " gave output ", index, " as ", result.toString(), c10::str(result.sizes()), ", want ", want));
     wrap(want, args.outputs[index]).copy_(result);
   }
 
   Call call_;
   std::string op_;
   std::vector<TensorDesc> inputs_, outputs_;
+  bool row_major_;
 };
 
 }  // namespace
 
 Kernel aten_kernel() {
-  return {"*", "aten", "cpu", "aten", 0, supports, [](const Problem& p) -> std::unique_ptr<Launch> { return std::make_unique<AtenLaunch>(p); }};
+  return {"*", "aten", "cpu", "aten", 0, supports, [](const Problem& p) -> std::unique_ptr<Launch> {
+            return std::make_unique<AtenLaunch>(p);
+          }};
 }
 
 }  // namespace kpt::bridge

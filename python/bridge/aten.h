@@ -4,9 +4,9 @@
 
 namespace kpt::bridge {
 
-// The provider `aten`: any operator of torch's dispatcher (aten and the custom ones of this process), called boxed below
-// autograd and autocast. Inputs are wrapped, not copied; results are copied into the planned memory. Last in preference,
-// so that every model runs; the report names the nodes that come here.
+// The provider `aten`: any operator of torch's dispatcher (aten and the custom ones of this process), called boxed
+// below autograd and autocast. Inputs are wrapped, not copied; results are copied into the planned memory. Last in
+// preference, so that every model runs; the report names the nodes that come here.
 Kernel aten_kernel();
 
 }  // namespace kpt::bridge

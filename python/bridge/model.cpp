@@ -32,12 +32,13 @@ uint64_t TorchWeights::version(size_t i) const {
 void TorchWeights::set(size_t i, at::Tensor tensor) {
   KPT_CHECK(i < tensors_.size(), "bridge", "got weight ", i, ", want one of ", tensors_.size());
   const Tensor old = borrow(tensors_[i], fqns_[i]), fresh = borrow(tensor, cat("weight ", fqns_[i]));
-  KPT_CHECK(old.desc.dtype == fresh.desc.dtype && old.desc.sizes == fresh.desc.sizes, "bridge", "got ", fqns_[i], " as ",
-            fresh.desc, ", want ", old.desc, ": optimise the model again");
+  KPT_CHECK(old.desc.dtype == fresh.desc.dtype && old.desc.sizes == fresh.desc.sizes, "bridge", "got ", fqns_[i],
+            " as ", fresh.desc, ", want ", old.desc, ": optimise the model again");
   tensors_[i] = std::move(tensor);
 }
 
-TorchModel::TorchModel(std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights, std::string options)
+TorchModel::TorchModel(std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights,
+                       std::string options)
     : weights_(std::make_shared<TorchWeights>(std::move(fqns), std::move(weights))),
       model_(Model::compile(parse(text), weights_, parse_options(options))) {}
 

@@ -34,7 +34,8 @@ auto guarded(F&& f) -> decltype(f()) {
 std::vector<double> distance_op(const at::Tensor& x, const at::Tensor& reference) {
   return guarded([&] {
     const Distance d = distance(borrow(x, "x"), borrow(reference, "reference"));
-    return std::vector<double>{d.rel_rmse, d.cosine, d.max_abs, static_cast<double>(d.nonfinite), static_cast<double>(d.elements)};
+    return std::vector<double>{d.rel_rmse, d.cosine, d.max_abs, static_cast<double>(d.nonfinite),
+                               static_cast<double>(d.elements)};
   });
 }
 
@@ -53,7 +54,8 @@ std::string judge_op(const std::string& level, const std::string& dtype, const s
     const auto parsed = parse_dtype(it == torch_names.end() ? dtype : it->second);
     KPT_CHECK(parsed.has_value(), "bridge.judge", "got dtype ", dtype, ", want f32 or float32 and the like");
     const Distance lower = original_bf16.empty() ? Distance{} : to_distance(original_bf16);
-    const Judgement j = judge(level, *parsed, to_distance(fresh), to_distance(original), original_bf16.empty() ? nullptr : &lower);
+    const Judgement j =
+        judge(level, *parsed, to_distance(fresh), to_distance(original), original_bf16.empty() ? nullptr : &lower);
     return Json{{"ok", j.ok}, {"bound", j.bound}, {"reason", j.reason}}.dump();
   });
 }
@@ -95,23 +97,27 @@ using ModelPtr = c10::intrusive_ptr<TorchModel>;
 
 void define_model(torch::Library& library) {
   library.class_<TorchModel>("Model")
-      .def(torch::init([](std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights, std::string options) {
-        return guarded([&] {
-          return c10::make_intrusive<TorchModel>(std::move(text), std::move(fqns), std::move(weights), std::move(options));
-        });
-      }))
-      .def("run", [](const ModelPtr& m, std::vector<at::Tensor> inputs) { return guarded([&] { return m->run(std::move(inputs)); }); })
+      .def(torch::init(
+          [](std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights, std::string options) {
+            return guarded([&] {
+              return c10::make_intrusive<TorchModel>(std::move(text), std::move(fqns), std::move(weights),
+                                                     std::move(options));
+            });
+          }))
+      .def("run", [](const ModelPtr& m,
+                     std::vector<at::Tensor> inputs) { return guarded([&] { return m->run(std::move(inputs)); }); })
       .def("probe",
            [](const ModelPtr& m, std::vector<at::Tensor> inputs, std::vector<std::string> keep) {
              return guarded([&] { return m->probe(std::move(inputs), std::move(keep)); });
            })
-      .def("set_weight",
-           [](const ModelPtr& m, int64_t index, at::Tensor tensor) { guarded([&] { m->set_weight(index, std::move(tensor)); }); })
+      .def("set_weight", [](const ModelPtr& m, int64_t index,
+                            at::Tensor tensor) { guarded([&] { m->set_weight(index, std::move(tensor)); }); })
       .def("refresh_weights", [](const ModelPtr& m) { guarded([&] { m->refresh_weights(); }); })
       .def("report", [](const ModelPtr& m) { return guarded([&] { return m->model().report(); }); })
       .def("text", [](const ModelPtr& m) { return guarded([&] { return m->model().text(); }); })
       .def("plan_text", [](const ModelPtr& m) { return guarded([&] { return m->model().plan_text(); }); })
-      .def("explain", [](const ModelPtr& m, std::string value) { return guarded([&] { return m->model().explain(value); }); })
+      .def("explain",
+           [](const ModelPtr& m, std::string value) { return guarded([&] { return m->model().explain(value); }); })
       .def("counters", [](const ModelPtr& m) { return guarded([&] { return Json(m->model().counters()).dump(); }); });
 }
 
@@ -127,8 +133,10 @@ TORCH_LIBRARY(kernel_pytorch, m) {
   m.def("distance(Tensor x, Tensor reference) -> float[]", distance_op);
   m.def("judge(str level, str dtype, float[] fresh, float[] original, float[] original_bf16) -> str", judge_op);
   m.def("bootstrap(float[] log_ratios) -> float[]", bootstrap_op);
-  m.def("widen(str text) -> str", [](const std::string& text) { return guarded([&] { return print(widen_to_f64(parse(text))); }); });
-  m.def("canonical(str text) -> str", [](const std::string& text) { return guarded([&] { return print(parse(text)); }); });
+  m.def("widen(str text) -> str",
+        [](const std::string& text) { return guarded([&] { return print(widen_to_f64(parse(text))); }); });
+  m.def("canonical(str text) -> str",
+        [](const std::string& text) { return guarded([&] { return print(parse(text)); }); });
   m.def("verify(str text) -> str", verify_op);
   m.def("settings() -> str", [] { return guarded([] { return settings_json(); }); });
   m.def("set_setting(str name, str text) -> ()",

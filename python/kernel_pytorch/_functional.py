@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """In-place operators of an exported graph: which are plain renamings, and which need torch's functionalisation.
 
-`h = gelu(x); h.add_(1); relu_(h)` becomes `add`, `relu` on fresh values where nothing else sees h's memory. Writes through
-views (`x[:, 0] = y`) go through `run_decompositions({})`, which traces again (twice the time) but keeps composite
-operators such as linear, layer_norm and scaled_dot_product_attention whole.
+`h = gelu(x); h.add_(1); relu_(h)` becomes `add`, `relu` on fresh values where nothing else sees h's memory. Writes
+through views (`x[:, 0] = y`) go through `run_decompositions({})`, which traces again (twice the time) but keeps
+composite operators such as linear, layer_norm and scaled_dot_product_attention whole.
 """
 
 import torch
@@ -13,8 +13,8 @@ HARMLESS = {"aten::detach_", "aten::requires_grad_"}
 
 # In-place operators whose functional twin keeps the dtype of `self` whatever the other operands are.
 _KEEPS_DTYPE = {
-    "relu", "relu6", "gelu", "silu", "mish", "elu", "leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "celu", "selu",
-    "masked_fill", "clamp_min", "clamp_max", "dropout", "threshold", "tril", "triu", "index_fill", "index_copy",
+    "relu", "relu6", "gelu", "silu", "mish", "elu", "leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "celu",
+    "selu", "masked_fill", "clamp_min", "clamp_max", "dropout", "threshold", "tril", "triu", "index_fill", "index_copy",
     "index_put", "scatter",
 }  # fmt: skip
 

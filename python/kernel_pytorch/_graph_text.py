@@ -31,7 +31,15 @@ MAX_RANK = 8
 # Schema defaults of enum types are numbers: c10/core/ScalarType.h and MemoryFormat.h.
 _ENUMS = {
     "MemoryFormat": [torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d],
-    "Optional[ScalarType]": [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32],
+    "Optional[ScalarType]": [
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.float16,
+        torch.float32,
+    ],
 }
 _MAX_FRAMES = 4
 
@@ -88,7 +96,8 @@ class SizePrinter:
         if e.is_Pow and e.exp.is_Integer and int(e.exp) > 0:
             return " * ".join([self._text(e.base, where)] * int(e.exp))
         function = {
-            "FloorDiv": "floordiv", "CleanDiv": "floordiv", "Mod": "mod", "PythonMod": "mod", "Max": "max", "Min": "min",
+            "FloorDiv": "floordiv", "CleanDiv": "floordiv", "Mod": "mod", "PythonMod": "mod", "Max": "max",
+            "Min": "min",
         }.get(name)  # fmt: skip
         if function is None:
             raise CaptureError(f"[capture] size {e} is no expression of + - * // % max min{where}")
@@ -126,7 +135,7 @@ def location(node: torch.fx.Node) -> tuple[str, str]:
 
 
 def at(node: torch.fx.Node) -> str:
-    """" at modeling.py:95 forward (encoder.layer.0:BertLayer)", for messages."""
+    """ " at modeling.py:95 forward (encoder.layer.0:BertLayer)", for messages."""
     scope, stack = location(node)
     return (f" at {stack.split(' < ')[0]}" if stack else "") + (f" ({scope})" if scope else "")
 
@@ -318,6 +327,8 @@ class Writer:
         bound.update(node.kwargs)
         bound.update(zip([a.name for a in target._schema.arguments], node.args, strict=False))
         plain = name.removesuffix("_")
+        if plain == "aten::as_strided" and not _row_major(node.args[0]):
+            raise CaptureError(f"[capture] {name} reads the memory layout of its input{where}; use slicing or reshape")
         pure = _PURE_IF.get(plain)
         if pure is not None:
             if not pure(bound):
@@ -347,6 +358,11 @@ class Writer:
         result = self.graph(module.graph, module)
         results = result if isinstance(result, (list, tuple)) else [result]
         self.names[node] = [self.names.get(r) for r in results]
+
+
+def _row_major(node: torch.fx.Node) -> bool:
+    value = node.meta["val"]
+    return value.is_contiguous() and value.storage_offset() == 0
 
 
 def _is_number(node: torch.fx.Node) -> bool:

@@ -42,7 +42,7 @@ def find_library() -> pathlib.Path:
     facts = json.loads((folder / "kpt_torch.json").read_text())
     if _minor(facts["torch"]) != _minor(torch.__version__):
         raise OptimizationError(
-            f"[native] {library} was built for torch {facts['torch']}, this is torch {torch.__version__}; run `make build`"
+            f"[native] {library} was built for torch {facts['torch']}, this is {torch.__version__}; run `make build`"
         )
     return library
 
@@ -146,7 +146,7 @@ class Model:
             raise _translated(error) from None
 
     def probe(self, inputs: list[torch.Tensor], names: list[str]) -> list[torch.Tensor]:
-        """As run, then the values named, cloned."""
+        """Copies of the values named (names of the optimised graph), in that order."""
         return self._method("probe", inputs, names)
 
     def set_weight(self, index: int, tensor: torch.Tensor) -> None:
@@ -154,7 +154,7 @@ class Model:
         self._method("set_weight", index, tensor)
 
     def refresh_weights(self) -> None:
-        """For edits that torch does not count (through `.data`, of inference tensors): derived weights are made again."""
+        """For edits that torch does not count (through `.data`, of inference tensors): makes derived weights again."""
         self._method("refresh_weights")
 
     def report(self) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shape rules for recurrent operators while a model is traced.
 
-torch traces aten.lstm and its like through step-by-step decompositions, which fix the sequence length, take a trace step
-for each position, and (2.11) give the final states one dimension too many. Shapes are all that a trace wants.
+torch traces aten.lstm and its like through step-by-step decompositions, which fix the sequence length, take a step for
+each position, and (2.11) give the final states one dimension too many. Shapes are all that a trace wants.
 """
 
 import contextlib

@@ -46,8 +46,10 @@ class Symbol:
     members: tuple[tuple[int, int], ...]
 
 
-def plan_groups(tensors: Sequence, names: Sequence[str], dynamic, more: Sequence[Sequence[torch.Tensor]]) -> list[Group]:
-    """The groups for a sample. `more`: the tensors of further samples of the same structure; what differs there varies."""
+def plan_groups(
+    tensors: Sequence, names: Sequence[str], dynamic, more: Sequence[Sequence[torch.Tensor]]
+) -> list[Group]:
+    """The groups for a sample. `more`: tensors of further samples of the same structure; what differs varies."""
     if dynamic == "none":
         return []
     explicit, bounds = _split_option(dynamic, names)
@@ -104,7 +106,9 @@ def solve(input_shapes: Sequence[Sequence], groups: Sequence[Group], ranges: dic
         exprs = [input_shapes[i][d] for i, d in group.members]
         constants = [e for e in exprs if not e.free_symbols]
         if constants:
-            notes.append(f"size {group.name} ({_where(group)}) became the constant {constants[0]}: the model depends on it")
+            notes.append(
+                f"size {group.name} ({_where(group)}) became the constant {constants[0]}: the model depends on it"
+            )
         free = sorted({s for e in exprs for s in e.free_symbols}, key=str)
         if not free:
             continue
@@ -124,7 +128,9 @@ def solve(input_shapes: Sequence[Sequence], groups: Sequence[Group], ranges: dic
                 notes.append(f"size {group.name} is fixed at {group.size}: the model wants {guard}, which is no range")
     leftovers = {s for shape in input_shapes for e in shape for s in e.free_symbols} - set(rename)
     for s in sorted(leftovers, key=str):
-        raise CaptureError(f"[capture] size symbol {s} of the inputs belongs to no dynamic dimension; pass dynamic='none'")
+        raise CaptureError(
+            f"[capture] size symbol {s} of the inputs belongs to no dynamic dimension; pass dynamic='none'"
+        )
     return Solved(rename, symbols, notes, hard)
 
 
@@ -148,7 +154,7 @@ def _declare(group: Group, found: list, notes: list[str]) -> Symbol:
 
 
 def _unsayable(guard, owner: dict, ranges: dict, rename: dict) -> list[Group]:
-    """Groups in a guard that a range does not already say. Conditions against 0 and 1 are torch's own specialisation."""
+    """Groups in a guard that a range does not already say. Those against 0 and 1 are torch's own specialisation."""
     groups = [owner[s] for s in sorted(guard.free_symbols, key=str) if s in owner]
     if not groups:
         return []
@@ -158,9 +164,9 @@ def _unsayable(guard, owner: dict, ranges: dict, rename: dict) -> list[Group]:
     if isinstance(guard, sympy.Ne) and guard.rhs in (0, 1):
         return []
     free = list(guard.free_symbols)
-    if len(free) == 1 and isinstance(guard, (sympy.Ge, sympy.Gt, sympy.Le, sympy.Lt)):
-        if _is_linear(guard.lhs, free[0]) and _is_linear(guard.rhs, free[0]):
-            return []  # a bound: torch has put it into the range
+    bound = len(free) == 1 and isinstance(guard, (sympy.Ge, sympy.Gt, sympy.Le, sympy.Lt))
+    if bound and _is_linear(guard.lhs, free[0]) and _is_linear(guard.rhs, free[0]):
+        return []  # torch has put it into the range
     if isinstance(guard, sympy.Eq) and guard.lhs.is_Symbol and guard.rhs.is_Symbol:
         return []  # one symbol replaced the other
     if isinstance(guard, sympy.logic.boolalg.Boolean) and _holds_in_ranges(guard, ranges):
@@ -180,7 +186,10 @@ def _holds_in_ranges(guard, ranges: dict) -> bool:
     """
     if not all(s in ranges for s in guard.free_symbols):
         return False
-    capped = {s: (max(_int(ranges[s].lower, 0), 2), min(_int(ranges[s].upper, UNBOUNDED), UNBOUNDED)) for s in guard.free_symbols}
+    capped = {
+        s: (max(_int(ranges[s].lower, 0), 2), min(_int(ranges[s].upper, UNBOUNDED), UNBOUNDED))
+        for s in guard.free_symbols
+    }
     result = bound_sympy(guard, {s: ValueRanges(lo, hi) for s, (lo, hi) in capped.items()})
     if result.is_singleton():
         return result.lower in (sympy.true, True)
@@ -189,7 +198,10 @@ def _holds_in_ranges(guard, ranges: dict) -> bool:
     points = [[v for v in (*dense, *wide) if lo <= v <= hi] for lo, hi in capped.values()]
     if len(points) > 2:
         return False
-    return all(guard.xreplace(dict(zip(capped, map(sympy.Integer, p), strict=True))) in (sympy.true, True) for p in itertools.product(*points))
+    return all(
+        guard.xreplace(dict(zip(capped, map(sympy.Integer, p), strict=True))) in (sympy.true, True)
+        for p in itertools.product(*points)
+    )
 
 
 def _int(bound, otherwise: int) -> int:

@@ -2,8 +2,8 @@
 """A PyTorch module as the core's text plus named weights, by torch.export.
 
 The model is traced under fake tensors: nothing is computed, no state changes. Sizes that may vary become symbols; a
-sample size of 1 is traced as a larger one, because torch turns 0 and 1 into constants, and the plan takes 1 all the same
-(Symbol.assumed_one: worth a run of its own when the plan is judged).
+sample size of 1 is traced as a larger one, because torch turns 0 and 1 into constants, and the plan takes 1 all
+the same (Symbol.assumed_one: worth a run of its own when the plan is judged).
 """
 
 from __future__ import annotations
@@ -67,12 +67,14 @@ class Captured:
     notes: list[str]
 
 
-def capture(model: nn.Module, args: tuple = (), kwargs: dict | None = None, *, dynamic="auto", more_samples=()) -> Captured:
+def capture(
+    model: nn.Module, args: tuple = (), kwargs: dict | None = None, *, dynamic="auto", more_samples=()
+) -> Captured:
     """Traces model(*args, **kwargs).
 
     dynamic: "auto" (first dimensions, and second ones of token and sequence inputs), "none", {"ids": {0: "b", 1: "s"}}
-    to name dimensions, {"s": (1, 512)} to bound a symbol. more_samples: further (args, kwargs); sizes that differ between
-    samples vary, and inputs whose sizes do not always agree get symbols of their own.
+    to name dimensions, {"s": (1, 512)} to bound a symbol. more_samples: further (args, kwargs); sizes that differ
+    between samples vary, and inputs whose sizes do not always agree get symbols of their own.
     Raises CaptureError with operator and source line where the model cannot be traced or represented, InputError where
     sample or options do not fit. Not thread-safe (torch.export is not).
     """
@@ -146,7 +148,7 @@ def _undisturbed(model: nn.Module):
 
 
 def _trace(model: nn.Module, inputs: InputTree, groups: list[Group]):
-    """(program, solved sizes, notes). Tries sizes that keep dimensions apart, then the sample's own, then fixed ones."""
+    """(program, solved sizes, notes). Tries sizes that keep dimensions apart, the sample's own, then fixed ones."""
     notes: list[str] = []
     attempts = [groups] if groups else []
     plain = [dataclasses.replace(g, export_size=g.size) for g in groups if g.size > 1]
@@ -184,7 +186,9 @@ def _export(model: nn.Module, inputs: InputTree, groups: list[Group]):
         return _functionalised(ep)
     except CaptureError:
         raise
-    except Exception as e:  # torch.export runs the user's code: it may raise anything, and all of it means "not captured"
+    except (
+        Exception
+    ) as e:  # torch.export runs the user's code: it may raise anything, and all of it means "not captured"
         raise CaptureError(f"[capture] torch.export: {type(e).__name__}: {_first_lines(str(e))}") from e
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls to flat tensor lists and back. The common call (tensors only, a structure seen before) costs a few microseconds.
+"""Calls to flat tensor lists and back. A call of a structure seen before costs about a microsecond.
 
 A call is first put into one form through the signature of `forward`, so that `model(ids, mask)` and
-`model(input_ids=ids, attention_mask=mask)` are the same call. An argument given as None where None is the default is the
-same as one not given. Non-tensor leaves are part of the plan: a call with another value is an InputError.
+`model(input_ids=ids, attention_mask=mask)` are the same call. An argument given as None where None is the default
+is the same as one not given. Non-tensor leaves are part of the plan: a call with another value is an InputError.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ _MISSING = object()
 
 
 class InputTree:
-    """Flattens calls to the tensors of the graph, in leaf order. Immutable but for its cache of call forms: thread-safe."""
+    """Flattens calls to the graph's tensors, in leaf order. Immutable but for a cache of call forms: thread-safe."""
 
     def __init__(self, signature: inspect.Signature | None, args: tuple, kwargs: dict):
         self._signature = signature
@@ -155,9 +155,9 @@ class OutputTree:
             self._kind = "leaf"
         elif flat and spec.type in (tuple, list) and identity:
             self._kind = spec.type
-        elif flat and spec.type is dict:
-            self._kind = "dict"
-            self._keys = list(spec.context)
+        elif flat and spec.type in pytree.SUPPORTED_NODES:
+            self._kind = "flat"
+            self._build = pytree.SUPPORTED_NODES[spec.type].unflatten_fn
 
     def unflatten(self, outputs: list[torch.Tensor]) -> Any:
         if self._kind == "leaf":
@@ -166,12 +166,12 @@ class OutputTree:
         if self._kind is tuple or self._kind is list:
             return self._kind(outputs)
         values = [s.value if isinstance(s, self.Constant) else outputs[s] for s in self.slots]
-        if self._kind == "dict":
-            return dict(zip(self._keys, values, strict=True))
+        if self._kind == "flat":
+            return self._build(values, self._spec.context)
         return pytree.tree_unflatten(values, self._spec)
 
     def tensors(self, result: Any) -> list[torch.Tensor]:
-        """The graph's outputs inside a result of the original model: for comparing the two. InputError if it does not fit."""
+        """The graph's outputs inside a result of the original model, to compare them. InputError if it does not fit."""
         leaves, spec = pytree.tree_flatten(result)
         if len(leaves) != len(self.slots):
             raise InputError(f"[outputs] got a result of {len(leaves)} leaves, want {len(self.slots)}: {spec}")
@@ -191,7 +191,9 @@ def _canonical(signature: inspect.Signature, bound: inspect.BoundArguments) -> t
     kinds = inspect.Parameter
     parameters = list(signature.parameters.values())
     # Parameters up to the last one that cannot be a keyword stay positional.
-    last = max((i for i, p in enumerate(parameters) if p.kind in (kinds.POSITIONAL_ONLY, kinds.VAR_POSITIONAL)), default=-1)
+    last = max(
+        (i for i, p in enumerate(parameters) if p.kind in (kinds.POSITIONAL_ONLY, kinds.VAR_POSITIONAL)), default=-1
+    )
     args, kwargs = [], {}
     open_gap = False
     for i, p in enumerate(parameters):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Capture: structure of the text, sizes, calls to tensors and back, models that are refused, and no trace left behind."""
+"""Capture: the text, sizes, calls to tensors and back, models that are refused, and no trace left behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def symbols(captured: Captured) -> dict[str, tuple[int, int, int]]:
     return {s.name: (s.lo, s.hi, s.hint) for s in captured.symbols}
 
 
-# ---- text -------------------------------------------------------------------------------------------------------------
+# ---- text -------------------------------------------------------------------------------------------------------
 
 
 def test_linear_is_written_whole():
@@ -154,7 +154,7 @@ def test_recurrent_operators_stay_whole_with_right_state_shapes():
     assert line(captured, "aten.select.int").endswith(" : f32[b, 6]")
 
 
-# ---- sizes ------------------------------------------------------------------------------------------------------------
+# ---- sizes ------------------------------------------------------------------------------------------------------
 
 
 def test_batch_and_sequence_are_shared_by_inputs_of_the_same_sizes():
@@ -229,7 +229,7 @@ def test_more_samples_split_and_find_sizes():
     assert "input %args_0 : f32[b, d0]" in wide.text
 
 
-# ---- in-place ---------------------------------------------------------------------------------------------------------
+# ---- in-place ---------------------------------------------------------------------------------------------------
 
 
 def test_in_place_on_fresh_values_is_a_renaming():
@@ -293,7 +293,7 @@ def _history(text: str, name: str) -> set[str]:
     return found
 
 
-# ---- refused ----------------------------------------------------------------------------------------------------------
+# ---- refused ----------------------------------------------------------------------------------------------------
 
 
 class _Counter(nn.Module):
@@ -340,7 +340,7 @@ def test_model_errors_are_reported_not_swallowed():
         capture(nn.Linear(4, 3), (torch.randn(2, 5),))
 
 
-# ---- state ------------------------------------------------------------------------------------------------------------
+# ---- state ------------------------------------------------------------------------------------------------------
 
 
 def test_capture_leaves_no_trace():
@@ -369,7 +369,7 @@ def test_capture_leaves_no_trace():
     assert torch.is_grad_enabled()
 
 
-# ---- calls ------------------------------------------------------------------------------------------------------------
+# ---- calls ------------------------------------------------------------------------------------------------------
 
 
 class _Result(NamedTuple):

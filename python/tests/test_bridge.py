@@ -1,0 +1,432 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge: torch's operators as a provider, weights shared with the module, errors, threads, the judge's ops."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kernel_pytorch import _native
+from kernel_pytorch.capture import capture
+from kernel_pytorch.errors import InputError, KernelPyTorchError, OptimizationError, UnsupportedError
+
+PLAIN = json.dumps({"rewrite": False, "prologue": False, "providers": ["aten"]})
+
+
+class Function(nn.Module):
+    def __init__(self, function: Any):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def graph(statement: str, returned: str, *inputs: str) -> str:
+    rows = [f"input %x{i} : {kind}" for i, kind in enumerate(inputs)]
+    return "\n".join(["kpt.graph 1", "sym b in [1, 64] hint 4", *rows, statement, f"return {returned}"]) + "\n"
+
+
+def compiled(text: str, options: str = PLAIN, **weights: torch.Tensor) -> _native.Model:
+    return _native.Model(text, list(weights), list(weights.values()), options)
+
+
+def tensors_of(result: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+
+
+# ---- the provider -----------------------------------------------------------------------------------------------
+
+X = torch.linspace(-2, 2, 24).reshape(2, 3, 4)
+INDEX = torch.tensor([[0, 2, 1], [1, 0, 2]])
+IMAGE = torch.linspace(-1, 1, 2 * 4 * 6 * 6).reshape(2, 4, 6, 6)
+
+CASES = {
+    "alpha": (lambda x: torch.add(x, x, alpha=3), X),
+    "number_first": (lambda x: 2 - x, X),
+    "number_keeps_dtype": (lambda x: x * 2.5, X.half()),
+    "integer_and_number": (lambda i: i * 2.5, INDEX),
+    "bool_number": (lambda x: torch.where(x > 0, x, True), X),
+    "where_numbers": (lambda x: torch.where(x > 0, 1.0, -1.0), X),
+    "pow_scalar_base": (lambda x: 2.0**x, X),
+    "clamp_one_side": (lambda x: x.clamp(max=0.5), X),
+    "clamp_tensors": (lambda x: torch.clamp(x, x.mean(), None), X),
+    "sum_dims": (lambda x: x.sum((0, 2), keepdim=True), X),
+    "sum_dtype": (lambda x: x.sum(1, dtype=torch.float64), X),
+    "mean_all": (lambda x: x.mean(), X),
+    "max_pair": (lambda x: torch.max(x, 1), X),
+    "topk": (lambda x: torch.topk(x, 2, dim=-1, sorted=True), X),
+    "sort": (lambda x: torch.sort(x, dim=1, descending=True), X),
+    "std_mean": (lambda x: torch.std_mean(x, dim=1), X),
+    "split_list": (lambda x: x.split([1, 2], dim=1), X),
+    "unbind": (lambda x: x.unbind(1)[1], X),
+    "chunk": (lambda x: x.chunk(2, -1), X),
+    "meshgrid": (lambda x: torch.meshgrid(x[0, 0], x[0, 1], indexing="ij"), X),
+    "cat_list": (lambda x: torch.cat([x, x * 2], 1), X),
+    "stack_list": (lambda x: torch.stack((x, -x), -1), X),
+    "index_with_none": (lambda x, i: x[:, i], X, INDEX),
+    "index_two": (lambda x, i: x[i[0] % 2, :, i[1]], X, INDEX),
+    "gather": (lambda x, i: x.gather(1, i[:, :, None].expand(2, 3, 4)), X, INDEX),
+    "scatter": (lambda x: x.scatter(1, torch.zeros(2, 1, 4, dtype=torch.long), 9.0), X),
+    "index_put": (lambda x, i: torch.index_put(x, (i[0] % 2,), torch.tensor(7.0)), X, INDEX),
+    "einsum": (lambda x: torch.einsum("abc,adc->abd", x, x), X),
+    "matmul_broadcast": (lambda x: x @ x[0].T, X),
+    "baddbmm": (lambda x: torch.baddbmm(x[:, :, :3], x, x.mT, beta=0.5, alpha=2.0), X),
+    "softmax_dtype": (lambda x: x.softmax(-1, dtype=torch.float64), X),
+    "layer_norm_bare": (lambda x: F.layer_norm(x, [4]), X),
+    "group_norm": (lambda x: F.group_norm(x, 2), IMAGE),
+    "embedding": (lambda x, i: F.embedding(i, x[0], padding_idx=1), X, INDEX),
+    "embedding_bag": (lambda x, i: F.embedding_bag(i, x[0], mode="mean"), X, INDEX),
+    "conv_same": (lambda x: F.conv2d(x, IMAGE[:, :, :3, :3], padding="same"), IMAGE),
+    "conv_transpose": (lambda x: F.conv_transpose2d(x, IMAGE[:1, :, :2, :2].expand(4, 4, 2, 2), stride=2), IMAGE),
+    "max_pool_indices": (lambda x: F.max_pool2d(x, 2, return_indices=True), IMAGE),
+    "interpolate": (lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"), IMAGE),
+    "interpolate_size": (lambda x: F.interpolate(x, size=(3, 4), mode="nearest"), IMAGE),
+    "pad_reflect": (lambda x: F.pad(x, (1, 1, 2, 0), mode="reflect"), IMAGE),
+    "pad_value": (lambda x: F.pad(x, (1, 0, 0, 2), value=-1.0), IMAGE),
+    "pixel_shuffle": (lambda x: F.pixel_shuffle(x, 2), IMAGE),
+    "grid_sample": (lambda x: F.grid_sample(x, torch.zeros(2, 3, 3, 2), align_corners=False), IMAGE),
+    "unfold": (lambda x: x.unfold(2, 3, 2), IMAGE),
+    "roll": (lambda x: x.roll((1, -1), (0, 2)), X),
+    "flip": (lambda x: x.flip(0, 2), X),
+    "cumsum": (lambda x: x.cumsum(-1), X),
+    "triu": (lambda x: x.triu(1), X),
+    "one_hot": (lambda i: F.one_hot(i, 4), INDEX),
+    "arange_like": (lambda x: x + torch.arange(4, dtype=torch.float32), X),
+    "full_like": (lambda x: torch.full_like(x, 3, dtype=torch.int32), X),
+    "linspace": (lambda x: x + torch.linspace(0, 1, 4), X),
+    "casts": (lambda x: (x.to(torch.bfloat16), x.to(torch.int8), x > 0, x.double()), X),
+    "isin_like": (lambda i: torch.bucketize(i, torch.tensor([1, 2])), INDEX),
+    "bitwise": (lambda i: (i & 1) | (i << 2), INDEX),
+    "norm": (lambda x: torch.linalg.vector_norm(x, ord=3, dim=-1), X),
+    "logsumexp": (lambda x: torch.logsumexp(x, (0, 1)), X),
+    "cdist": (lambda x: torch.cdist(x, x), X),
+    "gelu_tanh": (lambda x: F.gelu(x, approximate="tanh"), X),
+    "view_of_permuted": (lambda x: x.permute(1, 0, 2).contiguous().view(3, -1), X),
+    "sdpa_causal": (lambda x: F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], is_causal=True), X),
+    "scalar_output": (lambda x: x[0, 0, 0] * 2, X),
+    "no_elements": (lambda x: x[:, :0], X),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator_gives_what_torch_gives(name: str):
+    function, *args = CASES[name]
+    captured = capture(Function(function), tuple(args), dynamic="none")
+    weights = [w.tensor for w in captured.weights]
+    model = _native.Model(captured.text, [w.fqn for w in captured.weights], weights, PLAIN)
+    want = tensors_of(function(*args))
+    got = model.run(captured.inputs.flatten(tuple(args), {}))
+    assert [(t.shape, t.dtype) for t in got] == [(t.shape, t.dtype) for t in want]
+    for g, w in zip(got, want, strict=True):
+        assert torch.equal(g, w)
+
+
+def test_every_node_of_such_a_plan_is_torchs():
+    model = compiled(graph("%y = aten.tanh(%x0) : f32[b]", "%y", "f32[b]"))
+    assert [(f["op"], f["value"]) for f in json.loads(model.report())["fallbacks"]] == [("aten.tanh", "y")]
+
+
+@pytest.mark.parametrize("view", [lambda x: x.T, lambda x: x[:, ::2], lambda x: x[1:], lambda x: x[:1].expand(5, 6)])
+def test_inputs_of_any_strides(view: Any):
+    x = view(torch.randn(6, 6))
+    text = graph("%y = aten.mul.Tensor(%x0, 2) : f32[b, " + str(x.shape[1]) + "]", "%y", f"f32[b, {x.shape[1]}]")
+    assert torch.equal(compiled(text).run([x])[0], x * 2)
+
+
+def test_missing_named_arguments_take_the_schemas_defaults():
+    model = compiled(graph("%y = aten.cumsum(%x0, dim=1) : f32[b, 3]", "%y", "f32[b, 3]"))
+    x = torch.randn(2, 3)
+    assert torch.equal(model.run([x])[0], x.cumsum(1))
+
+
+def test_results_of_other_sizes_or_dtypes_are_faults():
+    wrong_size = compiled(graph("%y = aten.cdist(%x0, %x0, p=2.0, compute_mode=none) : f32[b, 7]", "%y", "f32[b, 3]"))
+    with pytest.raises(OptimizationError, match=r"aten\.cdist gave output 0 as .*\[4, 4\], want f32\[4, 7\]"):
+        wrong_size.run([torch.randn(4, 3)])
+    wrong_dtype = compiled(graph("%y = aten.argsort(%x0, dim=0, descending=false) : f32[b]", "%y", "f32[b]"))
+    with pytest.raises(OptimizationError, match="want f32"):
+        wrong_dtype.run([torch.randn(4)])
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("%y = aten.no_such_operator(%x0) : f32[b]", "no operator aten.no_such_operator"),
+        ("%y = aten.cumsum(%x0, dim=0, extra=1) : f32[b]", "extra=1"),
+        ("%y = aten.cumsum(%x0) : f32[b]", "dim of type int: is missing"),
+        ('%y = aten.renorm(%x0, p=2.0, dim="x", maxnorm=1.0) : f32[b]', "want an integer"),
+        ("%y = aten.erfinv_(%x0) : f32[b]", "in-place"),
+        ('%y = aten.zeros_like(%x0, device="cuda") : f32[b]', "want the device cpu"),
+    ],
+)
+def test_what_the_dispatcher_cannot_take_is_declined_with_a_reason(statement: str, reason: str):
+    with pytest.raises(UnsupportedError, match=reason):
+        compiled(graph(statement, "%y", "f32[b]"))
+
+
+def test_index_out_of_range_is_the_callers_fault():
+    text = graph("%y = aten.index_select(%x0, %x1, dim=0) : f32[3]", "%y", "f32[b]", "i64[3]")
+    with pytest.raises(KernelPyTorchError, match="out of range"):
+        compiled(text).run([torch.randn(4), torch.tensor([0, 1, 9])])
+
+
+def test_custom_operators_of_this_process_run():
+    with torch.library._scoped_library("kpt_test", "DEF") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: x * 2, "CPU")
+        model = compiled(graph("%y = kpt_test.twice(%x0) : f32[b]", "%y", "f32[b]"))
+        assert model.run([torch.ones(3)])[0].tolist() == [2, 2, 2]
+
+
+def test_autocast_and_grad_of_the_caller_change_nothing():
+    text = graph("%y = aten.mm(%x0, %x0) : f32[b, 4]", "%y", "f32[b, 4]")
+    model, x = compiled(text), torch.randn(4, 4, requires_grad=True)
+    want = (x @ x).detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = model.run([x])[0]
+    assert torch.equal(got, want)
+    assert not got.requires_grad
+    assert not got.is_inference()
+    got.add_(1)  # outputs are the caller's to edit
+
+
+# ---- weights ----------------------------------------------------------------------------------------------------
+
+SCALED = """kpt.graph 1
+sym b in [1, 64] hint 4
+input %x : f32[b, 3]
+weight %w "w" : f32[3]
+%v = aten.exp(%w) : f32[3]
+%y = aten.mul.Tensor(%x, %v) : f32[b, 3]
+return %y
+"""
+
+
+@pytest.mark.parametrize("options", [PLAIN, "{}"])
+def test_edits_in_place_show_at_the_next_run(options: str):
+    w = nn.Parameter(torch.zeros(3))
+    model, x = compiled(SCALED, options, w=w), torch.ones(2, 3)
+    assert model.run([x])[0].tolist() == [[1.0] * 3] * 2
+    with torch.no_grad():
+        w.fill_(1.0)
+    assert torch.allclose(model.run([x])[0], torch.full((2, 3), torch.e))
+    with torch.inference_mode():
+        w.fill_(0.0)
+    assert torch.equal(model.run([x])[0], x)
+    w.data = torch.ones(3)
+    assert torch.allclose(model.run([x])[0], torch.full((2, 3), torch.e))
+
+
+def test_derived_weights_are_made_once_and_again_when_asked():
+    w = torch.zeros(3)
+    model, x = compiled(SCALED, "{}", w=w), torch.ones(2, 3)
+    model.run([x])
+    model.run([x])
+    assert model.counters()["prologue_runs"] == 1
+    w.data.fill_(1.0)  # torch counts no version for this
+    model.refresh_weights()
+    assert torch.allclose(model.run([x])[0], torch.full((2, 3), torch.e))
+    assert model.counters()["prologue_runs"] == 2
+
+
+def test_reassigned_memory_at_an_old_address_is_noticed():
+    w = nn.Parameter(torch.zeros(3))
+    model, x = compiled(SCALED, "{}", w=w), torch.ones(1, 3)
+    for value in range(1, 20):  # the allocator hands freed blocks out again
+        w.data = torch.zeros(3)
+        w.data = torch.full((3,), float(value) / 10)
+        assert torch.allclose(model.run([x])[0], torch.full((1, 3), value / 10).exp())
+
+
+def test_set_weight():
+    model, x = compiled(SCALED, "{}", w=torch.zeros(3)), torch.ones(1, 3)
+    model.set_weight(0, torch.ones(6)[::2])
+    assert torch.allclose(model.run([x])[0], torch.full((1, 3), torch.e))
+    for wrong in (torch.ones(4), torch.ones(3).double()):
+        with pytest.raises(InputError, match="got w as"):
+            model.set_weight(0, wrong)
+    with pytest.raises(InputError, match="weight 1"):
+        model.set_weight(1, torch.ones(3))
+
+
+def test_inference_tensors_as_weights():
+    with torch.inference_mode():
+        w = torch.zeros(3)
+    assert compiled(SCALED, "{}", w=w).run([torch.ones(1, 3)])[0].tolist() == [[1.0] * 3]
+
+
+def test_weights_must_fit_the_graph():
+    with pytest.raises(InputError, match="no tensor for weight w"):
+        compiled(SCALED, PLAIN)
+    with pytest.raises(InputError, match="got w as"):
+        compiled(SCALED, PLAIN, w=torch.ones(4))
+    with pytest.raises(InputError, match="1 names and 0 weights"):
+        _native.Model(SCALED, ["w"], [], PLAIN)
+
+
+# ---- calls ------------------------------------------------------------------------------------------------------
+
+IDENTITY = graph("%y = aten.tanh(%x0) : f32[b, 4]", "%y", "f32[b, 4]")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ([], "got 0 inputs, want 1"),
+        ([torch.ones(2, 4, dtype=torch.long)], "dtype"),
+        ([torch.ones(4)], "rank"),
+        ([torch.ones(2, 5)], "axis 1"),
+        ([torch.ones(65, 4)], r"b in \[1, 64\]"),
+        ([torch.ones(2, 4, device="meta")], "x0 is on meta, want cpu"),
+    ],
+)
+def test_inputs_that_do_not_fit_say_why(inputs: list[torch.Tensor], reason: str):
+    with pytest.raises(InputError, match=reason):
+        compiled(IDENTITY).run(inputs)
+
+
+@pytest.mark.parametrize("x", [torch.ones(2, 4, dtype=torch.complex64), torch.eye(4).to_sparse()])
+def test_tensors_the_core_does_not_know(x: torch.Tensor):
+    with pytest.raises(UnsupportedError, match="x0"):
+        compiled(IDENTITY).run([x])
+
+
+def test_outputs_are_new_memory_of_torch():
+    model, x = compiled(graph("%y = aten.relu(%x0) : f32[b]", "%x0, %y, %y", "f32[b]")), torch.ones(3)
+    a, b, c = model.run([x])
+    again = model.run([x])
+    assert len({t.data_ptr() for t in (x, a, b, c, *again)}) == 7
+    a.zero_()
+    assert x.tolist() == b.tolist() == c.tolist() == [1, 1, 1]
+
+
+def test_probe_gives_the_values_named():
+    text = graph("%h = aten.tanh(%x0) : f32[b]\n%y = aten.neg(%h) : f32[b]", "%y", "f32[b]")
+    y, h = compiled(text).probe([torch.ones(2)], ["y", "h"])
+    assert torch.equal(h, torch.ones(2).tanh())
+    assert torch.equal(y, -h)
+    with pytest.raises(InputError):
+        compiled(text).probe([torch.ones(2)], ["no_such_value"])
+
+
+def test_threads_share_a_model_and_python_goes_on():
+    weight = torch.randn(64, 64)
+    text = "\n".join(
+        ["kpt.graph 1", "sym b in [1, 512] hint 8", "input %x : f32[b, 64]", 'weight %w "w" : f32[64, 64]']
+        + ["%y = aten.mm(%x, %w) : f32[b, 64]", "return %y", ""]
+    )
+    model, wrong = compiled(text, '{"threads": 1}', w=weight), []
+
+    def work(seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for rows in range(1, 40):
+            x = torch.randn(rows, 64, generator=generator)
+            if not torch.allclose(model.run([x])[0], x @ weight, atol=1e-4):
+                wrong.append((seed, rows))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+    assert model.counters()["calls"] == 8 * 39
+
+
+def test_the_lock_of_python_is_free_during_a_run():
+    text = graph("%y = kpt_gil.wait(%x0) : f32[b]", "%y", "f32[b]")
+    entered, leave = threading.Event(), threading.Event()
+
+    def wait(x: torch.Tensor) -> torch.Tensor:
+        entered.set()
+        assert leave.wait(10)
+        return x.clone()
+
+    with torch.library._scoped_library("kpt_gil", "DEF") as library:
+        library.define("wait(Tensor x) -> Tensor")
+        library.impl("wait", wait, "CPU")
+        model = compiled(text)
+        thread = threading.Thread(target=model.run, args=([torch.ones(2)],))
+        thread.start()
+        assert entered.wait(10)
+        assert compiled(IDENTITY).run([torch.zeros(1, 4)])[0].sum() == 0  # a second call while the first one stands
+        leave.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+# ---- text, options, errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ('{"levle": "balanced"}', "option levle"),
+        ('{"level": 3}', "must be string"),
+        ("{", "parse error"),
+        ('{"level": "fastest"}', "level fastest"),
+        ('{"device": "abacus"}', "device abacus"),
+    ],
+)
+def test_wrong_options(options: str, reason: str):
+    with pytest.raises(KernelPyTorchError, match=reason):
+        compiled(IDENTITY, options)
+
+
+def test_verify_and_canonical():
+    assert _native.verify(IDENTITY) == ""
+    assert "line 4" in _native.verify(IDENTITY.replace("aten.tanh(%x0) : f32[b, 4]", "aten.tanh(%x0) : f32[b, 5]"))
+    with pytest.raises(InputError, match=r"\[ir.parse\] line 1"):
+        _native.verify("nonsense")
+    assert _native.canonical(_native.canonical(IDENTITY)) == _native.canonical(IDENTITY)
+
+
+def test_widen_makes_every_float_f64():
+    text = _native.widen(SCALED)
+    w, x = torch.randn(3), torch.randn(2, 3)
+    got = _native.Model(text, ["w"], [w], PLAIN).run([x])[0]
+    assert got.dtype is torch.float64
+    assert torch.equal(got, x.double() * w.double().exp())
+
+
+def test_distance_of_tensors():
+    ref = torch.randn(50, 3)
+    rel, cosine, _, nonfinite, elements = _native.distance(ref * 1.01, ref)
+    assert rel == pytest.approx(0.01, rel=1e-4)
+    assert cosine == pytest.approx(1.0)
+    assert (nonfinite, elements) == (0, 150)
+    assert _native.distance(ref.T[:, ::2], ref.T[:, ::2].contiguous())[0] == 0
+
+
+def test_judge_and_bootstrap():
+    good, bad = [1e-7, 1.0, 0.0, 0.0, 10.0], [1e-2, 1.0, 0.0, 0.0, 10.0]
+    assert json.loads(_native.judge("conservative", "float32", good, good, []))["ok"]
+    assert not json.loads(_native.judge("conservative", "f32", bad, good, []))["ok"]
+    with pytest.raises(InputError, match="dtype complex64"):
+        _native.judge("conservative", "complex64", good, good, [])
+    median, low, high = _native.bootstrap([0.1] * 5)
+    assert median == low == high == pytest.approx(1.1051709, rel=1e-6)
+
+
+def test_facts_and_settings():
+    assert json.loads(_native.hardware())["processors"] >= 1
+    assert {"name", "env", "value"} <= set(json.loads(_native.settings())["settings"][0])
+    with pytest.raises(KernelPyTorchError, match="no_such_setting"):
+        _native.set_setting("no_such_setting", "1")
+
+
+def test_library_for_another_torch_is_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_native, "_FOLDERS", (tmp_path,))
+    with pytest.raises(OptimizationError, match="make build"):
+        _native.find_library()
+    (tmp_path / "libkpt_torch.so").write_bytes(b"")
+    (tmp_path / "kpt_torch.json").write_text('{"torch": "1.13.0", "version": "0.1.0"}')
+    with pytest.raises(OptimizationError, match=r"built for torch 1\.13\.0"):
+        _native.find_library()
