@@ -76,10 +76,13 @@ class OptimizedModule(torch.nn.Module):
             return self._run_original(args, kwargs)
         if self.training:
             return self._leave("train mode", "the module is in train mode, call eval() for the plan", args, kwargs)
-        for holder, name, known in self._refs:
-            if holder.get(name) is not known:
-                self._take_over()
-                break
+        try:
+            for holder, name, known in self._refs:
+                if holder[name] is not known:
+                    self._take_over()
+                    break
+        except KeyError:  # a parameter or submodule was deleted
+            self._take_over()
         if self._stale is not None:
             return self._leave("stale", self._stale, args, kwargs, StaleWeightsError)
         try:
