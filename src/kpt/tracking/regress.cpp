@@ -24,6 +24,7 @@ std::string percent(double share) {
 }
 
 std::string interval_text(const Finding& f) {
+  if (std::isinf(f.low)) return cat(percent(f.change), " [too few rounds for an interval]");
   return cat(percent(f.change), " [", percent(f.low), ", ", percent(f.high), "]");
 }
 
@@ -54,9 +55,10 @@ std::vector<int> look_schedule(const PairedOptions& o) {
 // From log ratios "up is worse" to what a reader wants: relative change of the metric itself.
 void set_change(Finding& f, double log_change, Range log_range, Direction direction) {
   const double sign = direction == Direction::lower ? 1 : -1;
-  f.change = std::expm1(sign * log_change);
-  f.low = std::expm1(sign * (sign > 0 ? log_range.low : log_range.high));
-  f.high = std::expm1(sign * (sign > 0 ? log_range.high : log_range.low));
+  const auto relative = [](double log_value) { return std::isinf(log_value) ? log_value : std::expm1(log_value); };
+  f.change = relative(sign * log_change);
+  f.low = relative(sign * (sign > 0 ? log_range.low : log_range.high));
+  f.high = relative(sign * (sign > 0 ? log_range.high : log_range.low));
 }
 
 // `log_worse`: how much worse, in log; `range` its interval.

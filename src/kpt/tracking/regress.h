@@ -40,7 +40,7 @@ struct PairedOptions {
 };
 
 // What was found. `change` is signed and relative to the baseline in the metric's own direction: +0.03 for a latency is
-// 3 % slower, for a throughput 3 % more. [low, high] is the interval that was judged.
+// 3 % slower, for a throughput 3 % more. [low, high] is the interval that was judged, infinite with too few rounds for one.
 struct Finding {
   Outcome outcome = Outcome::no_verdict;
   Severity severity = Severity::none;  // other than none only for a regression
