@@ -8,14 +8,16 @@ MAKEFLAGS += --no-print-directory
 BUILD ?= build
 FUZZ_SECONDS ?= 300
 BASE ?=
+SUITE ?= quick
+OUT ?= results
 JOBS ?= $(shell nproc)
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup build run test lint format asan tsan fuzz headers bundle docs bench clean
+.PHONY: help setup build run test lint format asan tsan fuzz headers bundle docs bench bench-cpu bench-gpu clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 setup:  ## system packages (apt), .venv with pinned packages
 	@PYTHON=$${PYTHON:-$$(tools/find_python.sh)} tools/setup_system.sh build
@@ -76,6 +78,14 @@ bench: setup  ## C++ microbenchmarks (build-bench/**/kpt_<room>_bench)
 	@PYTHON=$(PY) tools/setup_system.sh bench
 	@cmake -S . -B build-bench -G Ninja -DCMAKE_BUILD_TYPE=Release -DKPT_BENCH=ON -DKPT_TESTS=OFF
 	@cmake --build build-bench -j $(JOBS)
+
+bench-cpu: build  ## the suite SUITE (quick) beside its rivals on this CPU, results under OUT
+	@tools/setup_python.sh requirements-bench.txt
+	@$(PY) -m kernel_pytorch benchmark --suite $(SUITE) --device cpu --output $(OUT)
+
+bench-gpu: build  ## the same on the GPU
+	@tools/setup_python.sh requirements-bench.txt
+	@$(PY) -m kernel_pytorch benchmark --suite $(SUITE) --device cuda --output $(OUT)
 
 clean:  ## build folders and dist (not .venv)
 	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-bench dist

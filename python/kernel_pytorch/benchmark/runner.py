@@ -246,7 +246,7 @@ def _fill(record: Record, samples: list[float], clock: Clock, needed: Least, top
     record.tflops, record.gbs = needed.flops / median / 1e9, needed.bytes / median / 1e6
     record.ceiling_tflops, record.ceiling_gbs = round(top.tflops, 4), round(top.gbs, 2)
     record.bound, record.ceiling_ms = top.bound(needed)
-    record.percent_of_ceiling = round(100 * record.ceiling_ms / median, 2)
+    record.percent_of_ceiling = 100 * record.ceiling_ms / median
 
 
 def _words(error: BaseException) -> str:

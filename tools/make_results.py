@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes docs/results/<device>.md from benchmarks/results/<device>/*.jsonl. Rows that we lose stand first.
+
+    python tools/make_results.py [--results FOLDER] [--docs FOLDER] [--check]
+
+Of each row and system the latest record counts. --check writes nothing and fails where a page is not what it would be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "python"))
+
+from kernel_pytorch.benchmark.records import OK, Record, by_row, latest, read  # noqa: E402
+from kernel_pytorch.benchmark.summary import last_line, ratios  # noqa: E402
+
+HEAD = "| row | system | ms [95 %] | cold s | warm s | peak MB | launches | error | % of ceiling | remark |"
+RULE = "|---|---|---|---|---|---|---|---|---|---|"
+
+
+def page(device: str, records: list[Record]) -> str:
+    """The Markdown of one device."""
+    first = records[0]
+    machine = ", ".join(f"{k} {v}" for k, v in first.machine.items())
+    suites: dict[str, list[Record]] = {}
+    for record in records:
+        suites.setdefault(record.suite, []).append(record)
+    lines = [
+        f"# Results: {device}",
+        "",
+        f"Made by `tools/make_results.py` from `benchmarks/results/{device}/*.jsonl`; do not edit. {machine}.",
+        "",
+        "Medians over rounds in which every system runs forwards and backwards in turn, 95 % intervals by bootstrap",
+        "over rounds. Error: relative RMSE against the model in f64. A ratio above 1: ours is faster than the",
+        "best rival whose result is about as exact. Each number again:",
+        "`kernelpytorch benchmark --suite NAME --only ROW`.",
+    ]
+    for name, of_suite in suites.items():
+        lines += ["", f"## {name}", "", *_versions(of_suite), "", *_verdict(of_suite), "", *_table(of_suite)]
+    return "\n".join(lines) + "\n"
+
+
+def _versions(records: list[Record]) -> list[str]:
+    commits = sorted({r.commit for r in records if r.commit})
+    dates = sorted(r.date[:10] for r in records)
+    versions = ", ".join(f"{k} {v}" for k, v in records[-1].versions.items())
+    return [f"Commit {', '.join(commits) or 'unknown'}, {dates[0]} to {dates[-1]}; {versions}."]
+
+
+def _verdict(records: list[Record]) -> list[str]:
+    found = sorted(ratios(records), key=lambda r: r.median)
+    lines = [f"**{last_line(found)}**"]
+    for title, part in (
+        ("Lost", [r for r in found if r.high < 1.0]),
+        ("No difference shown", [r for r in found if r.low <= 1.0 <= r.high]),
+        ("Won", [r for r in found if r.low > 1.0]),
+    ):
+        if part:
+            lines += ["", f"{title}:", "", *(f"- {r.row}: {r} against {r.rival}" for r in part)]
+    return lines
+
+
+def _table(records: list[Record]) -> list[str]:
+    lines = [HEAD, RULE]
+    for row, of_row in by_row(records).items():
+        absent = {(r.status, r.reason) for r in of_row}
+        if len(absent) == 1 and of_row[0].status != OK:
+            lines.append(f"| {row} | all | | | | | | | | {of_row[0].status}: {_cell(of_row[0].reason)} |")
+            continue
+        lines += [_line(r) for r in of_row]
+    return lines
+
+
+def _line(r: Record) -> str:
+    remark = "" if r.status == OK else f"{r.status}: {_cell(r.reason)}"
+    if not r.timed:
+        return f"| {r.row} | {r.system} | | | | | | | | {remark} |"
+    time = f"{r.median_ms:.3f} [{r.low_ms:.3f}, {r.high_ms:.3f}]"
+    numbers = (_number(r.cold_s, ".2f"), _number(r.warm_s, ".2f"), _number(r.build_mb, ".0f"))
+    rest = (_number(r.launches, "d"), _number(r.error, ".1e"), _number(r.percent_of_ceiling, ".0f"))
+    return f"| {r.row} | {r.system} | {time} | {' | '.join((*numbers, *rest))} | {remark} |"
+
+
+def _number(value: float | int | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _cell(text: str) -> str:
+    """Error messages hold what Markdown would read as structure."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+
+
+def pages(results: Path) -> dict[str, str]:
+    """Page by device."""
+    found = {}
+    for folder in sorted(f for f in results.glob("*") if f.is_dir()):
+        records = latest(r for file in sorted(folder.glob("*.jsonl")) for r in read(file))
+        if records:
+            found[folder.name] = page(folder.name, records)
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Pages of results from recorded measurements.")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
+    options = parser.parse_args(argv)
+    stale = []
+    for device, text in pages(options.results).items():
+        path = options.docs / f"{device}.md"
+        if options.check:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                stale.append(path)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(f"written: {path}")
+    for path in stale:
+        print(f"make_results: {path} is out of date, try python tools/make_results.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
