@@ -13,6 +13,7 @@ import dataclasses
 import inspect
 import logging
 import os
+import sys
 import time
 import warnings
 
@@ -21,6 +22,7 @@ from torch import nn
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
 
 from . import _functional, _rnn
+from ._explicit import explicit
 from ._graph_text import SizePrinter, Writer, at, quote
 from ._shapes import Group, Solved, Symbol, export_dims, plan_groups, resize, solve
 from .errors import CaptureError
@@ -79,6 +81,7 @@ def capture(
     sample or options do not fit. Not thread-safe (torch.export is not).
     """
     start = time.perf_counter()
+    _register_caches(model)
     inputs = InputTree(_signature(model), args, kwargs or {})
     if not inputs.tensors:
         raise CaptureError("[capture] the sample has no tensor, want at least one")
@@ -180,6 +183,7 @@ def _export(model: nn.Module, inputs: InputTree, groups: list[Group]):
     shapes = [next(dims) or None if isinstance(leaf, torch.Tensor) else None for leaf in inputs.leaves]
     args, kwargs = inputs.replace(tensors)
     dynamic = torch.utils._pytree.tree_unflatten(shapes, torch.utils._pytree.tree_structure((args, kwargs)))
+    model = explicit(model, kwargs)
     dynamic = _by_argument(model, dynamic)
     try:
         ep = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic, strict=False)
@@ -193,12 +197,21 @@ def _export(model: nn.Module, inputs: InputTree, groups: list[Group]):
 
 
 def _by_argument(model: nn.Module, dynamic: tuple):
-    """dynamic_shapes as torch.export wants it: by argument name, what *args takes as one tuple."""
+    """dynamic_shapes as torch.export wants it: by argument name; what *args takes is a tuple."""
     args, kwargs = dynamic
     signature = _signature(model)
     if signature is None:
         return {**dict(enumerate(args)), **kwargs} if kwargs else args
-    return {**signature.bind_partial(*args).arguments, **kwargs}
+    return dict(signature.bind(*args, **kwargs).arguments)
+
+
+def _register_caches(model: nn.Module):
+    """Lets key/value caches of transformers be outputs: the library's own registration of DynamicCache."""
+    modeling = sys.modules.get("transformers.modeling_utils")
+    if modeling is not None and isinstance(model, modeling.PreTrainedModel):
+        from transformers.integrations.executorch import register_dynamic_cache_export_support
+
+        register_dynamic_cache_export_support()
 
 
 def _functionalised(ep):

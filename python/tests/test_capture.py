@@ -269,6 +269,17 @@ def test_old_value_read_after_a_write_sees_the_write():
     assert "aten.add.Tensor" in _history(text, source)
 
 
+def test_in_place_keeps_its_dtype_where_the_functional_form_would_promote():
+    def mixed(x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(x.half())
+        return h.add_(x)
+
+    captured = of(mixed, torch.randn(2, 3), dynamic="none")
+    returned = re.search(r"^return %([\w.]+)$", captured.text, re.MULTILINE).group(1)
+    assert re.search(rf"^%{re.escape(returned)} = .* : f16\[2, 3\]", captured.text, re.MULTILINE)
+    assert not re.search(r"= aten\.add\.Tensor\(.* : f16", captured.text)  # f16 + f32 is f32, then cast back
+
+
 def test_dropout_in_eval_is_its_argument():
     def aliased(x: torch.Tensor) -> torch.Tensor:
         h = torch.tanh(x)
@@ -459,3 +470,20 @@ def test_saved_program(tmp_path: Any):
     assert ops(captured) == ["aten.linear", "aten.relu"]
     assert [(s.lo, s.hi) for s in captured.symbols] == [(1, 64)]
     assert torch.equal(captured.weights[0].tensor, model[0].weight)
+
+
+def test_extra_keywords_and_key_value_caches():
+    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.cache_utils import DynamicCache
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=32, n_embd=16, n_layer=2, n_head=2)).eval()
+    ids = torch.ones(2, 5, dtype=torch.long)
+    captured = capture(model, (ids,))
+    assert len(captured.outputs.slots) == 5  # logits, keys and values of two layers
+    original = model(ids)
+    rebuilt = captured.outputs.unflatten(captured.outputs.tensors(original))
+    assert type(rebuilt) is type(original)
+    assert isinstance(rebuilt.past_key_values, DynamicCache)
+    assert torch.equal(rebuilt.past_key_values.layers[1].values, original.past_key_values.layers[1].values)
+    without = capture(model, (ids,), {"use_cache": False, "return_dict": False})
+    assert len(without.outputs.slots) == 1
