@@ -72,7 +72,8 @@ KPT_INLINE void tile(float* out, int64_t out_row, InPlace a, const float* panel,
 }
 
 // Sums longer than this are taken in blocks, added up in `out`: the rounding error of one running sum grows with its
-// length (at k = 1,536 the error is 2.6 times less in blocks), and the additions are 1 in 256.
+// length. At k = 1,536 (AVX-512, normal numbers) the RMSE against f64 is 2.9e-7 in blocks and 7.0e-7 in one sum; the
+// additions are 1 in 256.
 constexpr int64_t kSumBlock = 256;
 
 template <int R, int V, bool Unit>
