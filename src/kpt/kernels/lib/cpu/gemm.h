@@ -10,7 +10,7 @@
 //
 //   rows are n   panels of x; w in place: y = x W^T of linear. The tile is y^T and is turned on its way out
 //   rows are m   panels of w; x in place: w with n contiguous. The tile is y. Few rows: w is read in place too
-//   dot          a side of a few vectors, k contiguous on both: sums along k, nothing packed
+//   dot          a side of at most one vector, k contiguous on both: sums along k, nothing packed
 //
 // Plain C++: included by *_simd.cpp, so no standard containers here. run_gemm and the choice of a plan: gemm_run.h.
 #pragma once
