@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from kernel_pytorch import InputError, cli
+from kernel_pytorch import InputError, OptimizationError, cli
 from kernel_pytorch.benchmark import clock, records, runner, systems
 from kernel_pytorch.benchmark.clock import CpuClock, WarmUp
 from kernel_pytorch.benchmark.records import FAILED, MISSING, OK, WRONG, Record
@@ -136,6 +136,36 @@ def test_a_failing_rival_shows_its_error_and_the_others_go_on(toy: str) -> None:
     assert found["late"].status == FAILED
     assert "invalid for input of size 4" in found["late"].reason
     assert found["eager"].timed
+
+
+@pytest.mark.parametrize("good_calls", [1, 12])
+def test_a_rival_that_fails_later_does_not_stop_the_others(toy: str, good_calls: int) -> None:
+    """After its first call, in the warm-up; and in the rounds."""
+
+    def tired(work: Work) -> Built:
+        left = iter(range(good_calls))
+
+        def call() -> Any:
+            time.sleep(0.02)  # long enough that the warm-up and a round make few calls
+            if next(left, None) is None:
+                raise MemoryError("no more")
+            return work.call()
+
+        return Built(call)
+
+    found = measure(toy, eager(), fake("tired", tired))
+    assert (found["tired"].status, found["tired"].reason) == (FAILED, "MemoryError: no more")
+    assert found["tired"].median_ms is None
+    assert (found["eager"].status, found["eager"].rounds) == (OK, 3)
+
+
+def test_a_fault_of_our_own_is_not_charged_to_a_rival(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise OptimizationError("[native] no libkpt_torch.so")
+
+    monkeypatch.setattr("kernel_pytorch.benchmark.reference.distance", gone)
+    with pytest.raises(OptimizationError, match="libkpt_torch"):
+        measure(toy, eager())
 
 
 def test_a_wrong_rival_is_timed_and_called_wrong(toy: str) -> None:

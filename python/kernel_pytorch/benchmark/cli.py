@@ -77,9 +77,11 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         print(_listing())
         return 0
+    from .. import _native
     from .live import LiveTable, display
     from .runner import run_suite
 
+    _native.version()  # without the library nothing can be judged: say so before an hour of measuring
     settings = _settings(options)
     suite = _suite(options, settings.device)
     systems = _systems(options, suite)
@@ -179,9 +181,15 @@ def _quiet() -> None:
     """Loggers of libraries would tear the table."""
     import logging
     import warnings
+    from importlib.util import find_spec
 
     warnings.filterwarnings("ignore")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    if find_spec("transformers") is not None:
+        from transformers.utils import logging as of_transformers
+
+        of_transformers.set_verbosity_error()
+        of_transformers.disable_progress_bar()
 
 
 def _finish(records: list[Record], paths: dict[str, Path], options: argparse.Namespace) -> int:

@@ -12,6 +12,24 @@ from .clock import Call, Clock, CpuClock, WarmUp, slot, warm_up
 WARM_UP_S, WARM_UP_CALLS = 1.5, 400
 
 
+class CallFailedError(Exception):
+    """A system that had worked at first raised in the rounds; `__cause__` is its error."""
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.name = name
+
+
+def _named(name: str, run: Callable[[], float]) -> Callable[[], float]:
+    def guarded() -> float:
+        try:
+            return run()
+        except Exception as error:  # a system may fail in any way; who it was must not get lost
+            raise CallFailedError(name) from error
+
+    return guarded
+
+
 def rounds(
     calls: Mapping[str, Call],
     clock: Clock,
@@ -21,8 +39,8 @@ def rounds(
     progress: Callable[[dict[str, list[float]]], None] | None = None,
 ) -> dict[str, list[float]]:
     """Milliseconds of a call by system, one sample a round: the mean of the way there and the way back. `count` rounds,
-    or with 0 as many as the budget allows, from MIN_ROUNDS to MAX_ROUNDS."""
-    slots = [slot(clock, call, warm[name].ms) for name, call in calls.items()]
+    or with 0 as many as the budget allows, from MIN_ROUNDS to MAX_ROUNDS. CallFailedError where a system fails."""
+    slots = [_named(name, slot(clock, call, warm[name].ms)) for name, call in calls.items()]
     samples: dict[str, list[float]] = {name: [] for name in calls}
     start = time.perf_counter()
     for done in range(1, (count or MAX_ROUNDS) + 1):

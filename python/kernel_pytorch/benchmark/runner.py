@@ -26,8 +26,8 @@ from . import facts
 from .clock import Clock, make_clock, warm_up
 from .meters import PeakMemory, clocks, energy_meter, energy_per_call
 from .records import FAILED, MISSING, WRONG, Record
-from .reference import WRONG_COSINE, WRONG_ERROR, Least, Truth, ceiling, least, to, truth
-from .rounds import WARM_UP_CALLS, WARM_UP_S, rounds
+from .reference import WRONG_COSINE, WRONG_ERROR, Ceiling, Least, Truth, ceiling, least, to, truth
+from .rounds import WARM_UP_CALLS, WARM_UP_S, CallFailedError, rounds
 from .suites import Row, Suite
 from .systems import DTYPES, Built, System, Work, zoo
 
@@ -63,6 +63,10 @@ class _Candidate:
     system: System
     record: Record
     built: Built | None = None
+
+    def fail(self, error: BaseException) -> None:
+        self.built = None
+        self.record.status, self.record.reason = FAILED, _words(error)
 
 
 def run_suite(
@@ -144,55 +148,73 @@ def _measure(candidates: list[_Candidate], work: Work, settings: Settings, show:
     for c in candidates:
         c.record.reference = reference.dtype
         show.stage(c.system.name, "build")
-        _build(c, work, reference, settings)
+        result = _build(c, work, settings)
+        if c.built is not None:
+            _judge(c.record, reference, result)
     clock = make_clock(settings.device, cold=work.kind == "kernel")
-    live = [c for c in candidates if c.built is not None]
     with work.mode():
-        warm = {}
-        for c in live:
-            show.stage(c.system.name, "warm-up")
-            warm[c.system.name] = w = warm_up(clock, c.built.call, WARM_UP_S, settings.warm_up_calls)
-            c.record.warm_up_calls, c.record.steady = w.calls, w.steady
-        calls = {c.system.name: c.built.call for c in live}
-        before = clocks(settings.device)
-        show.stage("", "rounds")
-        samples = rounds(calls, clock, warm, settings.runs, settings.budget_s * len(live), show.sampled) if live else {}
-        after = clocks(settings.device)
-        if before["load"] > _BUSY * os.cpu_count():
-            for c in live:
-                c.record.notes.append(f"busy machine: load {before['load']} on {os.cpu_count()} processors")
+        _in_rounds(candidates, clock, settings, show)
+        live = [c for c in candidates if c.built is not None]
         for c in live:
             show.stage(c.system.name, "memory and energy")
             _after_rounds(c, clock, settings)
     top = ceiling(settings.device, work.dtype, settings.threads)
     for c in live:
-        _fill(c.record, samples[c.system.name], clock, work_needed, top)
-        c.record.clocks = {"before": before, "after": after}
+        _fill(c.record, clock, work_needed, top)
 
 
-def _build(c: _Candidate, work: Work, reference: Truth, settings: Settings) -> None:
-    """Cold build, first call, warm load, error. Fills the record; `built` stays None where there is nothing to time."""
+def _in_rounds(candidates: list[_Candidate], clock: Clock, settings: Settings, show: Display) -> None:
+    """Warms all up and times them. One that fails now is taken out, and the rounds start again without it."""
+    warm = {}
+    for c in candidates:
+        if c.built is not None:
+            show.stage(c.system.name, "warm-up")
+            try:
+                warm[c.system.name] = w = warm_up(clock, c.built.call, WARM_UP_S, settings.warm_up_calls)
+            except Exception as error:  # noqa: BLE001  as in _build
+                c.fail(error)
+                continue
+            c.record.warm_up_calls, c.record.steady = w.calls, w.steady
+    while live := [c for c in candidates if c.built is not None]:
+        calls = {c.system.name: c.built.call for c in live}
+        before = clocks(settings.device)
+        show.stage("", "rounds")
+        try:
+            samples = rounds(calls, clock, warm, settings.runs, settings.budget_s * len(live), show.sampled)
+        except CallFailedError as failed:
+            next(c for c in live if c.system.name == failed.name).fail(failed.__cause__)
+            continue
+        for c in live:
+            c.record.samples_ms = [round(ms, 6) for ms in samples[c.system.name]]
+            c.record.clocks = {"before": before, "after": clocks(settings.device)}
+            if before["load"] > _BUSY * os.cpu_count():
+                c.record.notes.append(f"busy machine: load {before['load']} on {os.cpu_count()} processors")
+        return
+
+
+def _build(c: _Candidate, work: Work, settings: Settings) -> object:
+    """Cold build, first call, warm load; the first result. `built` stays None where there is nothing to time."""
     try:
         why = c.system.missing(work)
         if why is not None:
             c.record.status, c.record.reason = MISSING, why
-            return
+            return None
         with PeakMemory(settings.device) as peak:
             built, c.record.cold_s, result = _first(lambda: c.system.build(work), work)
         c.record.build_mb = peak.mb
-        _judge(c.record, reference, result)
         if built.reload is not None and settings.reload:
             again, c.record.warm_s, _ = _first(built.reload, work)
             again.notes = [*built.notes, *again.notes]
             built = again
     except Exception as error:  # noqa: BLE001  a rival may fail in any way; its error is the result that is shown
-        c.record.status, c.record.reason = FAILED, _words(error)
-        return
+        c.fail(error)
+        return None
     c.built, c.record.launches = built, built.launches
     c.record.notes += built.notes
     if settings.device == "cuda" and built.launches is None:
         with work.mode():
             c.record.launches = _count_launches(built)
+    return result
 
 
 def _first(build: Callable[[], Built], work: Work) -> tuple[Built, float, object]:
@@ -237,11 +259,10 @@ def _after_rounds(c: _Candidate, clock: Clock, settings: Settings) -> None:
         c.record.energy_mj = round(energy_per_call(meter, c.built.call, clock.synchronise), 3)
 
 
-def _fill(record: Record, samples: list[float], clock: Clock, needed: Least, top: object) -> None:
-    median, low, high = _native.bootstrap([math.log(ms) for ms in samples])
+def _fill(record: Record, clock: Clock, needed: Least, top: Ceiling) -> None:
+    median, low, high = _native.bootstrap([math.log(ms) for ms in record.samples_ms])
     record.median_ms, record.low_ms, record.high_ms = round(median, 6), round(low, 6), round(high, 6)
-    record.samples_ms, record.rounds = [round(ms, 6) for ms in samples], len(samples)
-    record.clock = clock.name
+    record.rounds, record.clock = len(record.samples_ms), clock.name
     record.flops, record.bytes = needed.flops, needed.bytes
     record.tflops, record.gbs = needed.flops / median / 1e9, needed.bytes / median / 1e6
     record.ceiling_tflops, record.ceiling_gbs = round(top.tflops, 4), round(top.gbs, 2)
