@@ -19,7 +19,7 @@ constexpr int kFirst = 1000;  // before every real kernel
 // The kernel that would have run without the fault.
 std::shared_ptr<const Kernel> real_kernel(const Problem& problem) {
   for (auto& k : kernel_registry().find(problem.op, "cpu"))
-    if (k->name.rfind("fault_", 0) != 0 && k->provider == "kpt" && k->supports(problem).ok) return k;
+    if (k->priority < kFirst && k->provider == "kpt" && k->supports(problem).ok) return k;
   return nullptr;
 }
 
@@ -43,7 +43,7 @@ Kernel spoiled(const std::string& op, const std::string& name, Spoil spoil) {
   k.op = op;
   k.provider = "kpt";
   k.device = "cpu";
-  k.name = "fault_" + name;
+  k.name = name;
   k.priority = kFirst;
   k.supports = [](const Problem& p) {
     if (!real_kernel(p)) return no("no real kernel to spoil");
@@ -67,12 +67,12 @@ void slow(const Launch& inner, const Problem&, const RunArgs& args) {
   inner.run(args);
 }
 
-void nan_on_zero(const Launch& inner, const Problem& p, const RunArgs& args) {
+void nan_on_one_input(const Launch& inner, const Problem& p, const RunArgs& args) {
   inner.run(args);
   const auto* x = static_cast<const float*>(args.inputs[0]);
   if (p.inputs[0].is_contiguous())
     for (int64_t i = 0; i < p.inputs[0].numel(); ++i)
-      if (x[i] == 0.0f) first_output(args)[0] = std::numeric_limits<float>::quiet_NaN();
+      if (std::abs(x[i]) > 1.5f) first_output(args)[0] = std::numeric_limits<float>::quiet_NaN();
 }
 
 void throws(const Launch&, const Problem&, const RunArgs&) { throw std::runtime_error("planted: the kernel throws"); }
@@ -83,7 +83,7 @@ void garbage(const Launch&, const Problem& p, const RunArgs& args) {
 
 Fusion drop_bias() {
   Fusion f;
-  f.name = "fault_drop_bias";
+  f.name = "drop_bias";
   f.order = -kFirst;
   f.summary = "planted: forgets the bias";
   f.pattern =
@@ -93,9 +93,9 @@ Fusion drop_bias() {
   return f;
 }
 
-Fusion matches_too_much() {
+Fusion greedy_pattern() {
   Fusion f;
-  f.name = "fault_any_gelu_is_tanh";
+  f.name = "greedy_pattern";
   f.order = -kFirst;
   f.summary = "planted: takes every gelu for the tanh form";
   f.pattern = "%h = aten.linear(%x, %w, %b)\n%y = aten.gelu(%h)\n=>\n%y = kpt.linear(%x, %w, %b, none, act=\"gelu_tanh\")\n";
@@ -113,7 +113,7 @@ Fault kernel_fault(const std::string& name, Spoil spoil) {
     for (const char* op : {"aten.linear", "kpt.linear"}) kernel_registry().add(spoiled(op, name, spoil));
   };
   f.unplant = [=] {
-    for (const char* op : {"aten.linear", "kpt.linear"}) kernel_registry().remove(op, "fault_" + name);
+    for (const char* op : {"aten.linear", "kpt.linear"}) kernel_registry().remove(op, name);
   };
   return f;
 }
@@ -125,12 +125,12 @@ Fault fusion_fault(Fusion (*make)()) {
 const std::map<std::string, Fault>& faults() {
   static const std::map<std::string, Fault> all = {
       {"drop_bias", fusion_fault(drop_bias)},
-      {"matches_too_much", fusion_fault(matches_too_much)},
+      {"greedy_pattern", fusion_fault(greedy_pattern)},
       {"odd_sizes", kernel_fault("odd_sizes", odd_sizes)},
-      {"twice_as_slow", kernel_fault("twice_as_slow", slow)},
-      {"nan_on_zero", kernel_fault("nan_on_zero", nan_on_zero)},
-      {"throws", kernel_fault("throws", throws)},
-      {"garbage", kernel_fault("garbage", garbage)},
+      {"slow_kernel", kernel_fault("slow_kernel", slow)},
+      {"nan_on_one_input", kernel_fault("nan_on_one_input", nan_on_one_input)},
+      {"throwing_kernel", kernel_fault("throwing_kernel", throws)},
+      {"garbage_kernel", kernel_fault("garbage_kernel", garbage)},
   };
   return all;
 }
