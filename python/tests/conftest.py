@@ -157,6 +157,15 @@ def plant() -> Iterator[Callable[[str], None]]:
         library.kpt_unplant(name.encode())
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, and so what is optimised meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def close(new: Any, old: Any, tolerance: float = 1e-5) -> bool:
     """Relative RMSE of two tensors below the tolerance of f32 models of a few layers."""
     new, old = new.detach().double(), old.detach().double()

@@ -6,11 +6,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from kernel_pytorch.benchmark import summary
 from kernel_pytorch.benchmark.page import page
+from kernel_pytorch.benchmark.plots import Bar, bars
 from kernel_pytorch.benchmark.records import FAILED, MISSING, OK, WRONG, Record, append
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
@@ -125,3 +127,22 @@ def test_the_latest_record_counts(tmp_path: Path) -> None:
     (text,) = make_results.pages(tmp_path / "results").values()
     assert "Lost:" not in text
     assert "- lost: 2.00" in text
+
+
+def test_plots_stay_inside_their_frames() -> None:
+    for svg in re.findall(r"<svg.*?</svg>", page(some())):
+        root = ElementTree.fromstring(svg)
+        width, height = map(float, root.get("viewBox").split()[2:])
+        for shape in root:
+            x, y = float(shape.get("x", shape.get("cx", 0))), float(shape.get("y", shape.get("cy", 0)))
+            assert 0 <= x + float(shape.get("width", 0)) <= width
+            assert 0 <= y + float(shape.get("height", 0)) <= height
+            numbers = [float(n) for n in re.findall(r"[MLH]([\d.-]+)", shape.get("d", ""))]
+            assert all(0 <= n <= width for n in numbers)
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    root = ElementTree.fromstring(bars("t", "ms", [Bar("a", 1.0), Bar("b", 4.0, 3.0, 5.0, ours=True)]))
+    widths = [float(r.get("width")) for r in root.findall("rect")]
+    assert widths[1] / widths[0] == pytest.approx(4.0, rel=1e-3)
+    assert [r.get("class") for r in root.findall("rect")] == ["rival", "ours"]
