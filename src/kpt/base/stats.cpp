@@ -99,7 +99,8 @@ Range sign_interval(std::span<const double> samples, double side) {
 
 double sign_test(std::span<const double> samples, double threshold) {
   check(samples.size(), 1, 0.5);
-  const auto above = static_cast<size_t>(std::count_if(samples.begin(), samples.end(), [&](double x) { return x > threshold; }));
+  const auto above =
+      static_cast<size_t>(std::count_if(samples.begin(), samples.end(), [&](double x) { return x > threshold; }));
   double tail = 0;
   for (size_t k = above; k <= samples.size(); ++k) tail += binomial_half(samples.size(), k);
   return std::min(tail, 1.0);

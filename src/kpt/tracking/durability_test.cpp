@@ -2,8 +2,8 @@
 // Processes that die, disks that fill, folders that may not be written, two writers. Each runs in a forked child, which
 // leaves by _exit and reports over a pipe.
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <grp.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -54,7 +54,9 @@ std::string finish(const Child& child) {
   return text;
 }
 
-void say(int out, const std::string& text) { KPT_ASSERT(write(out, text.data(), text.size()) == static_cast<ssize_t>(text.size()), "test", "pipe"); }
+void say(int out, const std::string& text) {
+  KPT_ASSERT(write(out, text.data(), text.size()) == static_cast<ssize_t>(text.size()), "test", "pipe");
+}
 
 // What a call throws in a child: "resource: message", or "none".
 void say_outcome(int out, const std::function<void()>& body) {
@@ -73,8 +75,8 @@ std::filesystem::path fast_folder() {
   return access(kMemory, W_OK) == 0 ? kMemory : std::filesystem::temp_directory_path();
 }
 
-// A child records as fast as it can and names each id once record() has returned; it is killed at a random moment. Every id
-// that it named must be there with its numbers, and the file must be whole.
+// A child records as fast as it can and names each id once record() has returned; it is killed at a random moment.
+// Every id that it named must be there with its numbers, and the file must be whole.
 TEST(Durability, TwoHundredKillsLoseNoFinishedRecord) {
   const TempFolder folder(fast_folder());
   const std::string path = folder.file("h.db");
@@ -113,9 +115,16 @@ TEST(Durability, TwoHundredKillsLoseNoFinishedRecord) {
     }
   }
   const History history = History::open(path, OpenMode::read);
-  const auto kept = static_cast<int64_t>(history.list({.samples = false}).size());
-  std::printf("200 kills: %lld records reported, %lld kept, %lld kills before the first record\n", static_cast<long long>(finished),
-              static_cast<long long>(kept), static_cast<long long>(without));
+  const std::vector<Record> all = history.list({});
+  // Those that were not reported are whole too: all of a record is there, or nothing of it.
+  for (Record r : all) {
+    const std::string content = r.content;
+    ASSERT_EQ(message_of([&] { complete(r); }), "") << "record " << r.id << " is half a record";
+    ASSERT_EQ(r.content, content) << "record " << r.id;
+  }
+  const auto kept = static_cast<int64_t>(all.size());
+  std::printf("200 kills: %lld records reported, %lld kept, %lld kills before the first record\n",
+              static_cast<long long>(finished), static_cast<long long>(kept), static_cast<long long>(without));
   EXPECT_GE(kept, finished);
   EXPECT_LE(kept, finished + 200) << "at most one a kill was written and not yet reported";
   EXPECT_GE(finished, 200) << "the kills came too early to prove anything";
@@ -133,7 +142,8 @@ TEST(Durability, KillInAMigrationLeavesEitherVersion) {
       complete(r);
       sqlite::Transaction transaction(db);
       for (int n = 0; n < 200; ++n) {
-        db.run(cat("INSERT INTO records VALUES(", n + 1, ", '", r.key, "', 's', 'n', 'y', '{}', '{}', 'c', '", r.created, "')"));
+        db.run(cat("INSERT INTO records VALUES(", n + 1, ", '", r.key, "', 's', 'n', 'y', '{}', '{}', 'c', '",
+                   r.created, "')"));
         db.run(cat("INSERT INTO metrics VALUES(", n + 1, ", 0, 'latency', 'ms', 'lower', 1.5, x'')"));
       }
       transaction.commit();
@@ -189,7 +199,9 @@ TEST(TwoWriters, SecondGetsAClearErrorInTheEndAndReadersGoOn) {
       FAIL() << "wrote beside another writer";
     } catch (const Error& e) {
       EXPECT_EQ(e.kind(), ErrorKind::resource);
-      EXPECT_NE(std::string(e.what()).find("locked by another writer for 50 ms, want one writer at a time, try again"), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("locked by another writer for 50 ms, want one writer at a time, try again"),
+                std::string::npos)
+          << e.what();
     }
     EXPECT_EQ(History::open(path, OpenMode::read).list({}).size(), 1u);
   }
@@ -253,7 +265,8 @@ TEST(ReadOnlyFolder, WriterGetsAClearErrorAndReaderReads) {
     chmod(path.c_str(), 0444);
     chmod(folder.path().c_str(), 0555);
     // Root may write everywhere, so root becomes somebody else.
-    if (geteuid() == 0) KPT_ASSERT(setgroups(0, nullptr) == 0 && setegid(kNobody) == 0 && seteuid(kNobody) == 0, "test", "still root");
+    if (geteuid() == 0)
+      KPT_ASSERT(setgroups(0, nullptr) == 0 && setegid(kNobody) == 0 && seteuid(kNobody) == 0, "test", "still root");
     say_outcome(out, [&] { History::open(path, OpenMode::write).record(sample_record("m", 1)); });
     say(out, " | ");
     say_outcome(out, [&] { History::open(folder.file("new.db"), OpenMode::write); });

@@ -42,7 +42,8 @@ class Fields {
     if (has(name)) value = get<T>(name);
   }
   void done() const {
-    for (const auto& [name, value] : json_.items()) KPT_CHECK(read_.contains(name), kWhere, "got the field ", name, ", want one that this call has");
+    for (const auto& [name, value] : json_.items())
+      KPT_CHECK(read_.contains(name), kWhere, "got the field ", name, ", want one that this call has");
   }
 
  private:
@@ -56,10 +57,17 @@ class Fields {
 Json number(double x) { return std::isfinite(x) ? Json(x) : Json(); }
 
 Json to_json(const Finding& f) {
-  return {{"outcome", name(f.outcome)}, {"severity", name(f.severity)},         {"change", number(f.change)},
-          {"low", number(f.low)},       {"high", number(f.high)},               {"p", f.p},
-          {"rounds", f.rounds},         {"more_rounds", f.more_rounds},         {"unexplained_gain", f.unexplained_gain},
-          {"confirmed", f.confirmed},   {"reason", f.reason}};
+  return {{"outcome", name(f.outcome)},
+          {"severity", name(f.severity)},
+          {"change", number(f.change)},
+          {"low", number(f.low)},
+          {"high", number(f.high)},
+          {"p", f.p},
+          {"rounds", f.rounds},
+          {"more_rounds", f.more_rounds},
+          {"unexplained_gain", f.unexplained_gain},
+          {"confirmed", f.confirmed},
+          {"reason", f.reason}};
 }
 
 Json stored(const Record& r) {
@@ -73,14 +81,15 @@ Metric metric_of(const Json& json) {
   Fields f(json);
   const auto name = f.get<std::string>("name");
   auto samples = f.get<std::vector<double>>("samples", {});
-  KPT_CHECK(!samples.empty() || f.has("value"), kWhere, "got ", name, " with neither samples nor a value, want one of them");
+  KPT_CHECK(!samples.empty() || f.has("value"), kWhere, "got ", name,
+            " with neither samples nor a value, want one of them");
   if (samples.empty()) samples = {f.get<double>("value")};
   Metric m;
   if (metric_kind(name)) {
     m = make_metric(name, samples);
     KPT_CHECK(f.get<std::string>("unit", m.unit) == m.unit, kWhere, "got ", name, " in another unit, want ", m.unit);
-    KPT_CHECK(f.get<std::string>("direction", std::string(kpt::name(m.direction))) == kpt::name(m.direction), kWhere, "got ", name,
-              " the other way round, want ", kpt::name(m.direction));
+    KPT_CHECK(f.get<std::string>("direction", std::string(kpt::name(m.direction))) == kpt::name(m.direction), kWhere,
+              "got ", name, " the other way round, want ", kpt::name(m.direction));
   } else {
     m = make_metric("latency", samples);
     m.name = name;
@@ -161,7 +170,8 @@ std::string HistoryJson::baseline(const std::string& json) {
 std::string HistoryJson::compare(const std::string& json) const {
   Fields f(json);
   HistoricalOptions options;
-  f.set("false_alarms", options.false_alarms), f.set("tolerance", options.tolerance), f.set("gain_expected", options.gain_expected);
+  f.set("false_alarms", options.false_alarms), f.set("tolerance", options.tolerance),
+      f.set("gain_expected", options.gain_expected);
   const auto record_of = [&](const char* field) {
     const auto id = f.get<int64_t>(field);
     auto r = history_.get(id);
@@ -173,7 +183,11 @@ std::string HistoryJson::compare(const std::string& json) const {
   f.done();
   Json metrics = Json::array();
   for (const MetricFinding& m : compare_records(before, fresh, previous ? &*previous : nullptr, options))
-    metrics.push_back({{"metric", m.metric}, {"unit", m.unit}, {"baseline", m.baseline}, {"fresh", m.fresh}, {"finding", to_json(m.finding)}});
+    metrics.push_back({{"metric", m.metric},
+                       {"unit", m.unit},
+                       {"baseline", m.baseline},
+                       {"fresh", m.fresh},
+                       {"finding", to_json(m.finding)}});
   return Json{{"metrics", std::move(metrics)}}.dump();
 }
 
@@ -186,14 +200,19 @@ std::string HistoryJson::export_jsonl(const std::string& json) const {
   int64_t count = 0;
   {
     std::ofstream out(part, std::ios::binary);
-    if (!out.good()) throw_error(ErrorKind::resource, kWhere, cat("got no access to ", part, ", want a folder that may be written"));
+    if (!out.good())
+      throw_error(ErrorKind::resource, kWhere, cat("got no access to ", part, ", want a folder that may be written"));
     count = history_.export_jsonl(out, filter);
     out.close();
-    if (!out.good()) throw_error(ErrorKind::resource, kWhere, cat("got a failed write of ", part, ", want room for ", count, " records"));
+    if (!out.good())
+      throw_error(ErrorKind::resource, kWhere,
+                  cat("got a failed write of ", part, ", want room for ", count, " records"));
   }
   std::error_code error;
   std::filesystem::rename(part, path, error);
-  if (error) throw_error(ErrorKind::resource, kWhere, cat("got ", error.message(), " for ", path, ", want a path that may be written"));
+  if (error)
+    throw_error(ErrorKind::resource, kWhere,
+                cat("got ", error.message(), " for ", path, ", want a path that may be written"));
   return Json{{"exported", count}}.dump();
 }
 
@@ -211,8 +230,9 @@ std::string HistoryJson::check() const { return Json{{"check", history_.check()}
 
 std::string HistoryJson::key(const std::string& json) {
   Fields f(json);
-  KeyParts parts{f.get<std::string>("graph"), f.get<std::vector<std::vector<int64_t>>>("shapes"), f.get<std::vector<std::string>>("dtypes"),
-                 object_of(f, "device", processor_json()), object_of(f, "versions", versions_json())};
+  KeyParts parts{f.get<std::string>("graph"), f.get<std::vector<std::vector<int64_t>>>("shapes"),
+                 f.get<std::vector<std::string>>("dtypes"), object_of(f, "device", processor_json()),
+                 object_of(f, "versions", versions_json())};
   f.done();
   return Json{{"key", key_of(parts)}}.dump();
 }
@@ -255,7 +275,8 @@ std::string HistoryJson::calibrate(const std::string& json) {
   PairedOptions options;
   const auto rounds = f.get<std::vector<double>>("log_ratios");
   const auto least = f.get<double>("least_tolerance", kLeastTolerance);
-  f.set("false_alarms", options.false_alarms), f.set("min_rounds", options.min_rounds), f.set("max_rounds", options.max_rounds);
+  f.set("false_alarms", options.false_alarms), f.set("min_rounds", options.min_rounds),
+      f.set("max_rounds", options.max_rounds);
   f.done();
   const Calibration c = kpt::calibrate(rounds, options, least);
   return Json{{"tolerance", c.tolerance}, {"bias", c.bias}, {"spread", c.spread}}.dump();

@@ -16,10 +16,14 @@ using Json = nlohmann::json;
 Json call(const std::string& answer) { return Json::parse(answer); }
 
 Json record_json(const std::string& key, double latency) {
-  return {{"key", key}, {"suite", "quick"}, {"name", "m"}, {"system", "kpt"},
-          {"metrics", {{{"name", "latency"}, {"samples", {latency, latency + 0.1, latency - 0.1}}},
-                       {{"name", "kernel_count"}, {"value", 40}},
-                       {{"name", "energy"}, {"value", 2.5}, {"unit", "J"}, {"direction", "lower"}}}}};
+  return {{"key", key},
+          {"suite", "quick"},
+          {"name", "m"},
+          {"system", "kpt"},
+          {"metrics",
+           {{{"name", "latency"}, {"samples", {latency, latency + 0.1, latency - 0.1}}},
+            {{"name", "kernel_count"}, {"value", 40}},
+            {{"name", "energy"}, {"value", 2.5}, {"unit", "J"}, {"direction", "lower"}}}}};
 }
 
 TEST(HistoryJson, WholeWayFromKeyToComparison) {
@@ -60,11 +64,16 @@ TEST(HistoryJson, VerdictsSpeakJson) {
   EXPECT_TRUE(few["low"].is_null() && few["high"].is_null()) << "two rounds have no interval: " << few;
   const std::vector<double> slower(20, 0.05);
   EXPECT_EQ(call(HistoryJson::verdict_paired(Json{{"log_ratios", slower}}.dump()))["outcome"], "regression");
-  EXPECT_EQ(call(HistoryJson::verdict_paired(Json{{"log_ratios", slower}, {"tolerance", 0.06}}.dump()))["outcome"], "none");
-  EXPECT_EQ(call(HistoryJson::verdict_paired(Json{{"log_ratios", slower}, {"direction", "higher"}}.dump()))["outcome"], "gain");
-  EXPECT_EQ(call(HistoryJson::verdict_historical(R"({"baseline": [1, 1, 1], "fresh": [2, 2, 2], "previous": [2, 2, 2]})"))["confirmed"], true);
+  EXPECT_EQ(call(HistoryJson::verdict_paired(Json{{"log_ratios", slower}, {"tolerance", 0.06}}.dump()))["outcome"],
+            "none");
+  EXPECT_EQ(call(HistoryJson::verdict_paired(Json{{"log_ratios", slower}, {"direction", "higher"}}.dump()))["outcome"],
+            "gain");
+  EXPECT_EQ(call(HistoryJson::verdict_historical(
+                R"({"baseline": [1, 1, 1], "fresh": [2, 2, 2], "previous": [2, 2, 2]})"))["confirmed"],
+            true);
   EXPECT_EQ(call(HistoryJson::verdict_exact(R"({"baseline": 3, "fresh": 2})"))["unexplained_gain"], true);
-  EXPECT_EQ(call(HistoryJson::calibrate(Json{{"log_ratios", std::vector<double>(40, 0.03)}}.dump()))["tolerance"], std::expm1(0.03));
+  EXPECT_EQ(call(HistoryJson::calibrate(Json{{"log_ratios", std::vector<double>(40, 0.03)}}.dump()))["tolerance"],
+            std::expm1(0.03));
   EXPECT_EQ(call(HistoryJson::discoveries(R"({"p": [0.001, 0.9], "q": 0.05})"))["stands"], Json({true, false}));
 }
 
@@ -73,15 +82,21 @@ TEST(HistoryJson, MistakesAreNamed) {
             "[tracking.json] got the field tolerence, want one that this call has");
   EXPECT_NE(message_of([] { HistoryJson::verdict_paired("[]"); }).find("want a JSON object"), std::string::npos);
   EXPECT_NE(message_of([] { HistoryJson::verdict_paired("{}"); }).find("got no field log_ratios"), std::string::npos);
-  EXPECT_NE(message_of([] { HistoryJson::verdict_paired(R"({"log_ratios": ["x"]})"); }).find("got log_ratios = [\"x\"]"), std::string::npos);
+  EXPECT_NE(
+      message_of([] { HistoryJson::verdict_paired(R"({"log_ratios": ["x"]})"); }).find("got log_ratios = [\"x\"]"),
+      std::string::npos);
   const TempFolder folder;
-  EXPECT_NE(message_of([&] { HistoryJson(folder.file("h.db"), "append"); }).find("want read or write"), std::string::npos);
+  EXPECT_NE(message_of([&] { HistoryJson(folder.file("h.db"), "append"); }).find("want read or write"),
+            std::string::npos);
   HistoryJson history(folder.file("h.db"), "write");
   Json record = record_json(std::string(64, 'a'), 1);
   record["metrics"][0]["unit"] = "s";
-  EXPECT_NE(message_of([&] { history.record(record.dump()); }).find("got latency in another unit, want ms"), std::string::npos);
-  EXPECT_NE(message_of([&] { history.compare(R"({"baseline": 1, "fresh": 2})"); }).find("got record 1 as baseline"), std::string::npos);
-  EXPECT_NE(message_of([&] { history.export_jsonl(R"({"path": "/no/such/folder/x"})"); }).find("got no access"), std::string::npos);
+  EXPECT_NE(message_of([&] { history.record(record.dump()); }).find("got latency in another unit, want ms"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { history.compare(R"({"baseline": 1, "fresh": 2})"); }).find("got record 1 as baseline"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { history.export_jsonl(R"({"path": "/no/such/folder/x"})"); }).find("got no access"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A record as one line of JSON, for exchange and for benchmarks/results. Numbers are written with as many digits as bring
-// the same double back.
+// A record as one line of JSON, for exchange and for benchmarks/results. Numbers are written with as many digits as
+// bring the same double back.
 #include <nlohmann/json.hpp>
 
 #include "kpt/tracking/record.h"
@@ -32,7 +32,8 @@ Metric metric_of(const Json& json) {
   KPT_CHECK(value != json.end() && value->is_number(), kWhere, "got no number in 'value' of ", m.name, ", want one");
   m.value = value->get<double>();
   const auto samples = json.find("samples");
-  KPT_CHECK(samples != json.end() && samples->is_array(), kWhere, "got no list in 'samples' of ", m.name, ", want one, empty if need be");
+  KPT_CHECK(samples != json.end() && samples->is_array(), kWhere, "got no list in 'samples' of ", m.name,
+            ", want one, empty if need be");
   for (const Json& x : *samples) {
     KPT_CHECK(x.is_number(), kWhere, "got ", x.dump(), " among the samples of ", m.name, ", want numbers");
     m.samples.push_back(x.get<double>());
@@ -45,11 +46,22 @@ Metric metric_of(const Json& json) {
 std::string to_json_line(const Record& r) {
   Json metrics = Json::array();
   for (const Metric& m : r.metrics)
-    metrics.push_back({{"name", m.name}, {"unit", m.unit}, {"direction", name(m.direction)}, {"value", m.value}, {"samples", m.samples}});
-  Json line{{"format", kFormat},   {"key", r.key},       {"suite", r.suite},
-            {"name", r.name},      {"system", r.system}, {"device", Json::parse(r.device)},
-            {"versions", Json::parse(r.versions)}, {"commit", r.commit}, {"created", r.created},
-            {"content", r.content}, {"metrics", std::move(metrics)}};
+    metrics.push_back({{"name", m.name},
+                       {"unit", m.unit},
+                       {"direction", name(m.direction)},
+                       {"value", m.value},
+                       {"samples", m.samples}});
+  Json line{{"format", kFormat},
+            {"key", r.key},
+            {"suite", r.suite},
+            {"name", r.name},
+            {"system", r.system},
+            {"device", Json::parse(r.device)},
+            {"versions", Json::parse(r.versions)},
+            {"commit", r.commit},
+            {"created", r.created},
+            {"content", r.content},
+            {"metrics", std::move(metrics)}};
   return line.dump();
 }
 

@@ -16,8 +16,8 @@ bool is_new(sqlite::Database& db) {
 // The version of a file that is ours.
 int64_t version_of(sqlite::Database& db) {
   const int64_t id = db.number("PRAGMA application_id"), version = db.number("PRAGMA user_version");
-  KPT_CHECK(id == kApplicationId, kWhere, "got ", db.path(), " of another program (application_id ", id, "), want a history (",
-            kApplicationId, "); it was left as it is, try another path");
+  KPT_CHECK(id == kApplicationId, kWhere, "got ", db.path(), " of another program (application_id ", id,
+            "), want a history (", kApplicationId, "); it was left as it is, try another path");
   KPT_CHECK(version >= 1, kWhere, "got schema ", version, " in ", db.path(), ", want 1 to ", kSchemaVersion);
   if (version > kSchemaVersion)
     throw_error(ErrorKind::unsupported, kWhere,

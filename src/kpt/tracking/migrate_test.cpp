@@ -17,20 +17,24 @@ constexpr int kCreate = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
 std::vector<Record> write_version(const std::string& path, int version) {
   sqlite::Database db(path, kCreate, 0);
   for (int step = 0; step < version; ++step) db.run(std::string(kSteps[static_cast<size_t>(step)]));
-  db.run(cat("PRAGMA application_id = ", kApplicationId, "; PRAGMA user_version = ", version, "; PRAGMA journal_mode = WAL"));
+  db.run(cat("PRAGMA application_id = ", kApplicationId, "; PRAGMA user_version = ", version,
+             "; PRAGMA journal_mode = WAL"));
   std::vector<Record> records;
   for (int i = 0; i < 3; ++i) {
     Record r = sample_record(i < 2 ? "m" : "other", i);
     complete(r);
     r.id = 10 + i;
     sqlite::Statement s = db.prepare(
-        "INSERT INTO records(id, key, suite, name, system, device, versions, commit_id, created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)");
+        "INSERT INTO records(id, key, suite, name, system, device, versions, commit_id, created) VALUES(?, ?, ?, ?, ?, "
+        "?, ?, ?, ?)");
     s.bind(1, r.id);
     int at = 1;
-    for (const std::string* text : {&r.key, &r.suite, &r.name, &r.system, &r.device, &r.versions, &r.commit, &r.created})
+    for (const std::string* text :
+         {&r.key, &r.suite, &r.name, &r.system, &r.device, &r.versions, &r.commit, &r.created})
       s.bind(++at, *text);
     s.finish();
-    if (version >= 3) db.prepare("UPDATE records SET content = ? WHERE id = ?").bind(1, r.content).bind(2, r.id).finish();
+    if (version >= 3)
+      db.prepare("UPDATE records SET content = ? WHERE id = ?").bind(1, r.content).bind(2, r.id).finish();
     int64_t place = 0;
     for (const Metric& m : r.metrics) {
       sqlite::Statement t = db.prepare("INSERT INTO metrics VALUES(?, ?, ?, ?, ?, ?, ?)");
@@ -75,7 +79,9 @@ TEST(Migrate, EveryOlderVersionKeepsAllItsData) {
 TEST(Migrate, ReaderOfAnOlderFileSaysHowToBringItUpToDate) {
   const TempFolder folder;
   write_version(folder.file("h.db"), 1);
-  EXPECT_NE(message_of([&] { History::open(folder.file("h.db"), OpenMode::read); }).find("try to open it for writing once"), std::string::npos);
+  EXPECT_NE(
+      message_of([&] { History::open(folder.file("h.db"), OpenMode::read); }).find("try to open it for writing once"),
+      std::string::npos);
 }
 
 TEST(Migrate, NewerFileIsLeftAlone) {
@@ -148,8 +154,10 @@ TEST(Open, DamagedPageIsFoundBeforeAnythingIsWritten) {
 
 TEST(Open, ReaderWantsAFileThatExists) {
   const TempFolder folder;
-  EXPECT_NE(message_of([&] { History::open(folder.file("none.db"), OpenMode::read); }).find("does not exist"), std::string::npos);
-  EXPECT_NE(message_of([&] { History::open(folder.file("no/folder.db"), OpenMode::write); }).find("got no access"), std::string::npos);
+  EXPECT_NE(message_of([&] { History::open(folder.file("none.db"), OpenMode::read); }).find("does not exist"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { History::open(folder.file("no/folder.db"), OpenMode::write); }).find("got no access"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ inline double spin_microseconds(const std::vector<uint64_t>& words) {
 inline void record_noise(const std::string& path, int samples, size_t megabytes) {
   const std::vector<uint64_t> words(megabytes << 17, 1);
   std::ofstream file(path);
-  file << "# " << samples << " wall-clock times in microseconds of one pass over " << megabytes << " MB, back to back in one thread, on a\n"
+  file << "# " << samples << " wall-clock times in microseconds of one pass over " << megabytes
+       << " MB, back to back in one thread, on a\n"
        << "# virtual machine with 2 shared cores (AMD Zen 4) while other builds kept both busy. Made by:\n"
        << "# kpt_tracking_test --gtest_also_run_disabled_tests --gtest_filter=Noise.DISABLED_Record\n";
   file.setf(std::ios::fixed);

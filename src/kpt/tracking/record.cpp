@@ -39,7 +39,8 @@ bool is_timestamp(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i)
     if (kShape[i] == '0' ? !(text[i] >= '0' && text[i] <= '9') : text[i] != kShape[i]) return false;
   const auto number = [&](size_t at) { return (text[at] - '0') * 10 + (text[at + 1] - '0'); };
-  return number(5) >= 1 && number(5) <= 12 && number(8) >= 1 && number(8) <= 31 && number(11) < 24 && number(14) < 60 && number(17) < 61;
+  return number(5) >= 1 && number(5) <= 12 && number(8) >= 1 && number(8) <= 31 && number(11) < 24 && number(14) < 60 &&
+         number(17) < 61;
 }
 
 bool is_key(std::string_view text) {
@@ -73,9 +74,11 @@ void check_text(const std::string& text, std::string_view what) {
 
 void check_metric(const Metric& m) {
   check_text(m.name, "metric name"), check_text(m.unit, "unit");
-  KPT_CHECK(!m.name.empty() && !m.unit.empty(), kWhere, "got a metric '", m.name, "' in '", m.unit, "', want a name and a unit");
+  KPT_CHECK(!m.name.empty() && !m.unit.empty(), kWhere, "got a metric '", m.name, "' in '", m.unit,
+            "', want a name and a unit");
   KPT_CHECK(std::isfinite(m.value), kWhere, "got ", m.name, " = ", m.value, ", want a finite number");
-  for (double x : m.samples) KPT_CHECK(std::isfinite(x), kWhere, "got a sample ", x, " of ", m.name, ", want finite numbers");
+  for (double x : m.samples)
+    KPT_CHECK(std::isfinite(x), kWhere, "got a sample ", x, " of ", m.name, ", want finite numbers");
 }
 
 }  // namespace
@@ -111,8 +114,8 @@ std::string canonical_json(std::string_view text, std::string_view what) {
 
 std::string key_of(const KeyParts& parts) {
   KPT_CHECK(!parts.graph.empty(), kWhere, "got an empty graph, want its text");
-  KPT_CHECK(parts.shapes.size() == parts.dtypes.size(), kWhere, "got ", parts.shapes.size(), " shapes and ", parts.dtypes.size(),
-            " dtypes, want as many");
+  KPT_CHECK(parts.shapes.size() == parts.dtypes.size(), kWhere, "got ", parts.shapes.size(), " shapes and ",
+            parts.dtypes.size(), " dtypes, want as many");
   Sha256 hash;
   hash.add_field("kpt key 1");
   hash.add_field(parts.graph);
@@ -129,14 +132,20 @@ std::string key_of(const KeyParts& parts) {
 
 std::string processor_json() {
   const CpuInfo& c = cpu_info();
-  return Json{{"kind", "cpu"}, {"vendor", c.vendor}, {"model", c.model}, {"processors", c.processors}, {"isa", kpt::name(cpu_isa())}}.dump();
+  return Json{{"kind", "cpu"},
+              {"vendor", c.vendor},
+              {"model", c.model},
+              {"processors", c.processors},
+              {"isa", kpt::name(cpu_isa())}}
+      .dump();
 }
 
 std::string versions_json() { return Json{{"kernel_pytorch", KPT_VERSION}, {"compiler", __VERSION__}}.dump(); }
 
 std::string utc_now() {
   const auto micros =
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
   const std::time_t seconds = micros / 1000000;
   std::tm parts{};
   gmtime_r(&seconds, &parts);
@@ -148,9 +157,10 @@ std::string utc_now() {
 
 void complete(Record& r) {
   KPT_CHECK(is_key(r.key), kWhere, "got the key '", r.key, "', want 64 hex digits, try key_of()");
-  KPT_CHECK(!r.suite.empty() && !r.name.empty() && !r.system.empty(), kWhere, "got suite '", r.suite, "', name '", r.name,
-            "', system '", r.system, "', want all three");
-  check_text(r.suite, "suite"), check_text(r.name, "name"), check_text(r.system, "system"), check_text(r.commit, "commit");
+  KPT_CHECK(!r.suite.empty() && !r.name.empty() && !r.system.empty(), kWhere, "got suite '", r.suite, "', name '",
+            r.name, "', system '", r.system, "', want all three");
+  check_text(r.suite, "suite"), check_text(r.name, "name"), check_text(r.system, "system"),
+      check_text(r.commit, "commit");
   KPT_CHECK(!r.metrics.empty(), kWhere, "got ", r.name, " without a metric, want at least one");
   r.device = canonical_json(r.device, "device");
   r.versions = canonical_json(r.versions, "versions");

@@ -44,16 +44,16 @@ struct Record {
   std::string device;    // a JSON object: what was measured on
   std::string versions;  // a JSON object: of what was measured with
   std::string commit;
-  std::string created;  // UTC, "2026-01-31T23:59:59.123456Z"; record() fills it in where empty
-  std::string content;  // hash of all of the above but the id, and of every metric
+  std::string created;          // UTC, "2026-01-31T23:59:59.123456Z"; record() fills it in where empty
+  std::string content;          // hash of all of the above but the id, and of every metric
   std::vector<Metric> metrics;  // each name once
 
   const Metric* metric(std::string_view name) const;  // null where it has none
 };
 
 // The identity of a benchmark: what ran, on what shapes, on which device, with which versions. Two records compare only
-// where their keys agree. SHA-256 rather than a shorter hash: keys are kept for years and come from imported files too, and
-// two models that met in one key would be compared as one. The same in every process, byte order and locale.
+// where their keys agree. SHA-256 rather than a shorter hash: keys are kept for years and come from imported files too,
+// and two models that met in one key would be compared as one. The same in every process, byte order and locale.
 struct KeyParts {
   std::string graph;  // its text; byte-stable
   std::vector<std::vector<int64_t>> shapes;
@@ -62,8 +62,8 @@ struct KeyParts {
 };
 KPT_API std::string key_of(const KeyParts& parts);
 
-// This machine's processor, and what this library was built with, as JSON objects for Record and KeyParts. A measurement
-// on an accelerator brings its own.
+// This machine's processor, and what this library was built with, as JSON objects for Record and KeyParts. A
+// measurement on an accelerator brings its own.
 KPT_API std::string processor_json();
 KPT_API std::string versions_json();
 

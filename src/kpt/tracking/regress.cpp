@@ -34,10 +34,11 @@ Severity severity_of(double worse) {
 }
 
 void check_options(const PairedOptions& o) {
-  KPT_CHECK(o.false_alarms > 0 && o.false_alarms < 1, kWhere, "got false_alarms ", o.false_alarms, ", want one between 0 and 1");
+  KPT_CHECK(o.false_alarms > 0 && o.false_alarms < 1, kWhere, "got false_alarms ", o.false_alarms,
+            ", want one between 0 and 1");
   KPT_CHECK(o.tolerance >= 0 && o.tolerance < 1, kWhere, "got tolerance ", o.tolerance, ", want one in [0, 1)");
-  KPT_CHECK(o.min_rounds >= 1 && o.max_rounds >= o.min_rounds, kWhere, "got rounds ", o.min_rounds, " to ", o.max_rounds,
-            ", want at least 1 and a cap no lower");
+  KPT_CHECK(o.min_rounds >= 1 && o.max_rounds >= o.min_rounds, kWhere, "got rounds ", o.min_rounds, " to ",
+            o.max_rounds, ", want at least 1 and a cap no lower");
 }
 
 void check_finite(std::span<const double> values, std::string_view what) {
@@ -72,20 +73,28 @@ Outcome decide(Range range, double log_tolerance) {
 
 std::string_view name(Severity severity) {
   switch (severity) {
-    case Severity::none: return "none";
-    case Severity::minor: return "minor";
-    case Severity::moderate: return "moderate";
-    case Severity::severe: return "severe";
+    case Severity::none:
+      return "none";
+    case Severity::minor:
+      return "minor";
+    case Severity::moderate:
+      return "moderate";
+    case Severity::severe:
+      return "severe";
   }
   return "?";
 }
 
 std::string_view name(Outcome outcome) {
   switch (outcome) {
-    case Outcome::none: return "none";
-    case Outcome::regression: return "regression";
-    case Outcome::gain: return "gain";
-    case Outcome::no_verdict: return "no_verdict";
+    case Outcome::none:
+      return "none";
+    case Outcome::regression:
+      return "regression";
+    case Outcome::gain:
+      return "gain";
+    case Outcome::no_verdict:
+      return "no_verdict";
   }
   return "?";
 }
@@ -194,8 +203,8 @@ Calibration calibrate(std::span<const double> rounds, const PairedOptions& optio
   KPT_CHECK(rounds.size() >= 40, kWhere, "got ", rounds.size(), " A/A rounds, want at least 40");
   const std::vector<int> schedule = look_schedule(options);
   const double side = options.false_alarms / static_cast<double>(schedule.size());
-  // Blocks of n^(1/3) balance bias against variance (Hall, Horowitz and Jing 1995), but never shorter than 8 rounds: the
-  // patterns that a scheduler leaves repeat within a few.
+  // Blocks of n^(1/3) balance bias against variance (Hall, Horowitz and Jing 1995), but never shorter than 8 rounds:
+  // the patterns that a scheduler leaves repeat within a few.
   const size_t n = rounds.size();
   const size_t block = std::max<size_t>(8, static_cast<size_t>(std::cbrt(static_cast<double>(n))));
   // The 99 % point then rests on 20 runs.
@@ -225,11 +234,12 @@ Calibration calibrate(std::span<const double> rounds, const PairedOptions& optio
   return c;
 }
 
-Finding judge_historical(std::span<const double> baseline, std::span<const double> fresh, std::span<const double> previous,
-                         const HistoricalOptions& o) {
+Finding judge_historical(std::span<const double> baseline, std::span<const double> fresh,
+                         std::span<const double> previous, const HistoricalOptions& o) {
   KPT_CHECK(!baseline.empty() && !fresh.empty(), kWhere, "got ", baseline.size(), " and ", fresh.size(),
             " samples, want at least 1 each");
-  KPT_CHECK(o.false_alarms > 0 && o.false_alarms < 0.5, kWhere, "got false_alarms ", o.false_alarms, ", want one in (0, 0.5)");
+  KPT_CHECK(o.false_alarms > 0 && o.false_alarms < 0.5, kWhere, "got false_alarms ", o.false_alarms,
+            ", want one in (0, 0.5)");
   KPT_CHECK(o.tolerance >= 0 && o.tolerance < 1, kWhere, "got tolerance ", o.tolerance, ", want one in [0, 1)");
   const double sign = o.direction == Direction::lower ? 1 : -1;
   const auto logs = [&](std::span<const double> samples) {
@@ -244,7 +254,8 @@ Finding judge_historical(std::span<const double> baseline, std::span<const doubl
   const std::vector<double> before = logs(baseline);
   bool interval = true;
   const auto range_of = [&](const std::vector<double>& now) -> Range {
-    if (std::min(before.size(), now.size()) >= 3) return bootstrap_median_difference(before, now, 1 - 2 * o.false_alarms);
+    if (std::min(before.size(), now.size()) >= 3)
+      return bootstrap_median_difference(before, now, 1 - 2 * o.false_alarms);
     interval = false;
     const double d = median(now) - median(before);
     return {d, d};
@@ -288,7 +299,8 @@ std::vector<MetricFinding> compare_records(const Record& baseline, const Record&
     else if (before->value <= 0 || now.value <= 0)
       m.finding.reason = cat(before->value, " -> ", now.value, ": no ratio of values that are not positive");
     else
-      m.finding = judge_historical(samples(*before), samples(now), last && last->value > 0 ? samples(*last) : std::vector<double>{}, own);
+      m.finding = judge_historical(samples(*before), samples(now),
+                                   last && last->value > 0 ? samples(*last) : std::vector<double>{}, own);
     result.push_back(std::move(m));
   }
   return result;

@@ -9,15 +9,15 @@
 
 namespace kpt {
 
-// Did it get slower? Answers with known error rates, from samples alone: pure functions, thread-safe, the same answer for
-// the same samples.
+// Did it get slower? Answers with known error rates, from samples alone: pure functions, thread-safe, the same answer
+// for the same samples.
 //
 // Paired (the gate). Baseline and new build alternate in one run, rounds of A B B A; a round gives one log ratio,
-// round_log_ratio(). The median over rounds is judged by its order-statistics interval (base/stats.h), which holds for any
-// distribution: times have one long tail, and the bootstrap promises too much at few rounds. The samples are looked at
-// after min_rounds, then after twice as many each time, up to max_rounds. Looking K times is paid for by Bonferroni: each
-// look spends false_alarms / K (Jennison and Turnbull, Group Sequential Methods, 2000, section 2.8, on why unpaid looks
-// are false alarms; Bonferroni needs no model of how the looks depend on each other).
+// round_log_ratio(). The median over rounds is judged by its order-statistics interval (base/stats.h), which holds for
+// any distribution: times have one long tail, and the bootstrap promises too much at few rounds. The samples are looked
+// at after min_rounds, then after twice as many each time, up to max_rounds. Looking K times is paid for by Bonferroni:
+// each look spends false_alarms / K (Jennison and Turnbull, Group Sequential Methods, 2000, section 2.8, on why unpaid
+// looks are false alarms; Bonferroni needs no model of how the looks depend on each other).
 //
 // Historical (a warning). Samples of two runs, days apart: what differs between runs does not show inside one. So the
 // tolerance is wider, and a warning counts as confirmed only if the run before said the same.
@@ -40,14 +40,15 @@ struct PairedOptions {
 };
 
 // What was found. `change` is signed and relative to the baseline in the metric's own direction: +0.03 for a latency is
-// 3 % slower, for a throughput 3 % more. [low, high] is the interval that was judged, infinite with too few rounds for one.
+// 3 % slower, for a throughput 3 % more. [low, high] is the interval that was judged, infinite with too few rounds for
+// one.
 struct Finding {
   Outcome outcome = Outcome::no_verdict;
   Severity severity = Severity::none;  // other than none only for a regression
   double change = 0, low = 0, high = 0;
-  double p = 1;          // of "no worse than the tolerance", paid for all looks: valid wherever one stops
-  int rounds = 0;        // looked at
-  int more_rounds = 0;   // > 0: run so many more, then ask again
+  double p = 1;         // of "no worse than the tolerance", paid for all looks: valid wherever one stops
+  int rounds = 0;       // looked at
+  int more_rounds = 0;  // > 0: run so many more, then ask again
   bool unexplained_gain = false;
   bool confirmed = false;  // historical: the run before says the same
   std::string reason;      // one line, with the numbers
@@ -59,9 +60,9 @@ KPT_API int looks(const PairedOptions& options);  // how often the samples are l
 // stopping early or late spends no more than the looks paid for.
 KPT_API Finding judge_paired(std::span<const double> log_ratios, const PairedOptions& options);
 
-// The tolerance at which this very procedure raises `false_alarms` on two equal builds: runs of max_rounds are drawn from
-// the A/A rounds in blocks (Künsch 1989, moving blocks: neighbours in time stay together, so slow drift stays in), and
-// the tolerance is the quantile of how far the interval came off zero at any look. Never below least_tolerance.
+// The tolerance at which this very procedure raises `false_alarms` on two equal builds: runs of max_rounds are drawn
+// from the A/A rounds in blocks (Künsch 1989, moving blocks: neighbours in time stay together, so slow drift stays in),
+// and the tolerance is the quantile of how far the interval came off zero at any look. Never below least_tolerance.
 struct Calibration {
   double tolerance = 0;
   double bias = 0;    // median of the A/A rounds: a lasting difference between the two sides of a round
@@ -80,8 +81,8 @@ struct HistoricalOptions {
   double tolerance = 0.05;  // runs of one build on one machine differ by this much: the roadmap's threshold
   bool gain_expected = false;
 };
-// Samples > 0. With fewer than 3 samples on a side there is no interval: the medians are compared, and the reason says so.
-// `previous`: the run before this one; empty where there is none, then nothing is confirmed.
+// Samples > 0. With fewer than 3 samples on a side there is no interval: the medians are compared, and the reason says
+// so. `previous`: the run before this one; empty where there is none, then nothing is confirmed.
 KPT_API Finding judge_historical(std::span<const double> baseline, std::span<const double> fresh,
                                  std::span<const double> previous, const HistoricalOptions& options);
 

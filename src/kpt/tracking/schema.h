@@ -8,8 +8,8 @@
 namespace kpt {
 
 // The tables, as the steps that led to them. `PRAGMA user_version` says how many steps a file has seen. A step that has
-// once been released is never edited; a change of the tables is a new step, with a test that opens a file of the version
-// before. Samples are doubles, little-endian, 8 bytes each, in the order they were taken.
+// once been released is never edited; a change of the tables is a new step, with a test that opens a file of the
+// version before. Samples are doubles, little-endian, 8 bytes each, in the order they were taken.
 constexpr int kApplicationId = 0x4B505448;  // "KPTH": what says that a database is ours
 
 // 1: records and their metrics.
@@ -51,8 +51,8 @@ CREATE INDEX baselines_by_record ON baselines(record);
 CREATE INDEX records_by_name ON records(suite, name, system, created);
 )";
 
-// 3: the hash of the content, by which an import knows what it has; computed for the records that are there. Not UNIQUE:
-// older files may hold a record twice, and a step loses nothing.
+// 3: the hash of the content, by which an import knows what it has; computed for the records that are there. Not
+// UNIQUE: older files may hold a record twice, and a step loses nothing.
 constexpr std::string_view kStep3 = R"(
 ALTER TABLE records ADD COLUMN content TEXT NOT NULL DEFAULT '';
 CREATE INDEX records_by_content ON records(content);
@@ -61,9 +61,9 @@ CREATE INDEX records_by_content ON records(content);
 constexpr int kSchemaVersion = 3;
 constexpr std::array<std::string_view, kSchemaVersion> kSteps = {kStep1, kStep2, kStep3};
 
-// Makes the tables of a new file, or brings an older file up to date; all in one transaction, so a fault or a kill leaves
-// the older file as it was. Throws Error{bad_input} for a database that is not ours, Error{unsupported} for one of a
-// newer program.
+// Makes the tables of a new file, or brings an older file up to date; all in one transaction, so a fault or a kill
+// leaves the older file as it was. Throws Error{bad_input} for a database that is not ours, Error{unsupported} for one
+// of a newer program.
 void migrate(sqlite::Database& database);
 
 // Throws like migrate(), and for an older file too: for readers, who may not write.

@@ -29,23 +29,35 @@ void Database::fail(int code) const {
                   cat("got ", path_, " locked by another writer for ", busy_milliseconds_,
                       " ms, want one writer at a time, try again when it is done or give more time", said));
     case SQLITE_FULL:
-      throw_error(ErrorKind::resource, kWhere, cat("got a full disk under ", path_, ", want room for the record; nothing was changed, try after freeing space", said));
-    case SQLITE_IOERR:
       throw_error(ErrorKind::resource, kWhere,
-                  cat("got a failed read or write of ", path_, ", want a disk with room and no fault; nothing was changed, try `df` and the system's log", said));
+                  cat("got a full disk under ", path_,
+                      ", want room for the record; nothing was changed, try after freeing space", said));
+    case SQLITE_IOERR:
+      throw_error(
+          ErrorKind::resource, kWhere,
+          cat("got a failed read or write of ", path_,
+              ", want a disk with room and no fault; nothing was changed, try `df` and the system's log", said));
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_AUTH:
       throw_error(ErrorKind::resource, kWhere,
-                  cat("got no access to ", path_, ", want a folder that exists and a file and folder that may be written, try another path", said));
+                  cat("got no access to ", path_,
+                      ", want a folder that exists and a file and folder that may be written, try another path", said));
     case SQLITE_NOTADB:
-      throw_error(ErrorKind::bad_input, kWhere, cat("got ", path_, ", which is no database, want a history; it was left as it is, try another path", said));
+      throw_error(
+          ErrorKind::bad_input, kWhere,
+          cat("got ", path_, ", which is no database, want a history; it was left as it is, try another path", said));
     case SQLITE_CORRUPT:
       throw_error(ErrorKind::bad_input, kWhere,
-                  cat("got a damaged database in ", path_, ", want one that passes PRAGMA integrity_check; it was left as it is, try a copy or import from JSON lines", said));
-    case SQLITE_NOMEM: throw_error(ErrorKind::resource, kWhere, cat("got no memory for ", path_, said));
-    default: throw_error(ErrorKind::internal, kWhere, cat("got a fault in ", path_, said));
+                  cat("got a damaged database in ", path_,
+                      ", want one that passes PRAGMA integrity_check; it was left as it is, try a copy or import from "
+                      "JSON lines",
+                      said));
+    case SQLITE_NOMEM:
+      throw_error(ErrorKind::resource, kWhere, cat("got no memory for ", path_, said));
+    default:
+      throw_error(ErrorKind::internal, kWhere, cat("got a fault in ", path_, said));
   }
 }
 
@@ -83,7 +95,8 @@ void Statement::check(int code) const {
 }
 
 Statement& Statement::bind(int at, std::string_view text) {
-  check(sqlite3_bind_text64(statement_.get(), at, text.data() ? text.data() : "", text.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
+  check(sqlite3_bind_text64(statement_.get(), at, text.data() ? text.data() : "", text.size(), SQLITE_TRANSIENT,
+                            SQLITE_UTF8));
   return *this;
 }
 
@@ -100,7 +113,8 @@ Statement& Statement::bind(int at, double number) {
 Statement& Statement::bind_blob(int at, std::span<const uint8_t> bytes) {
   // A null pointer would bind NULL, not an empty blob.
   static constexpr uint8_t kNothing = 0;
-  check(sqlite3_bind_blob64(statement_.get(), at, bytes.empty() ? &kNothing : bytes.data(), bytes.size(), SQLITE_TRANSIENT));
+  check(sqlite3_bind_blob64(statement_.get(), at, bytes.empty() ? &kNothing : bytes.data(), bytes.size(),
+                            SQLITE_TRANSIENT));
   return *this;
 }
 
@@ -168,7 +182,8 @@ std::vector<uint8_t> to_blob(std::span<const double> values) {
 }
 
 std::vector<double> from_blob(std::span<const uint8_t> bytes) {
-  KPT_CHECK(bytes.size() % 8 == 0, kWhere, "got samples of ", bytes.size(), " bytes, want a multiple of 8: the database is damaged");
+  KPT_CHECK(bytes.size() % 8 == 0, kWhere, "got samples of ", bytes.size(),
+            " bytes, want a multiple of 8: the database is damaged");
   std::vector<double> values;
   values.reserve(bytes.size() / 8);
   for (size_t i = 0; i < bytes.size(); i += 8) {

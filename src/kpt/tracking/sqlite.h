@@ -31,8 +31,8 @@ class Database {
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
   const std::string& path() const { return path_; }
 
-  // Turns the last fault of this connection into an Error: resource for a lock, a full disk, a file or folder that may not
-  // be written; bad_input for a file that is no database or damaged; internal for what only our own SQL can cause.
+  // Turns the last fault of this connection into an Error: resource for a lock, a full disk, a file or folder that may
+  // not be written; bad_input for a file that is no database or damaged; internal for what only our own SQL can cause.
   [[noreturn]] void fail(int code) const;
 
  private:
@@ -54,7 +54,7 @@ class Statement {
   Statement& bind(int at, double number);
   Statement& bind_blob(int at, std::span<const uint8_t> bytes);
 
-  bool step();  // true: a row is there
+  bool step();    // true: a row is there
   void finish();  // runs a statement that gives no rows, and resets it
 
   std::string text(int column) const;  // columns from 0
@@ -71,7 +71,8 @@ class Statement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 
-// BEGIN IMMEDIATE .. COMMIT: takes the writer's lock at once, so that it is known before any work whether one may write. Rolls back unless committed.
+// BEGIN IMMEDIATE .. COMMIT: takes the writer's lock at once, so that it is known before any work whether one may
+// write. Rolls back unless committed.
 class Transaction {
  public:
   explicit Transaction(Database& database);

@@ -28,14 +28,21 @@ int64_t insert(Database& db, const Record& r) {
       "INSERT INTO records(key, suite, name, system, device, versions, commit_id, created, content) "
       "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)");
   int at = 0;
-  for (const std::string* text : {&r.key, &r.suite, &r.name, &r.system, &r.device, &r.versions, &r.commit, &r.created, &r.content})
+  for (const std::string* text :
+       {&r.key, &r.suite, &r.name, &r.system, &r.device, &r.versions, &r.commit, &r.created, &r.content})
     s.bind(++at, *text);
   s.finish();
   const int64_t id = db.last_id();
-  Statement m = db.prepare("INSERT INTO metrics(record, place, name, unit, direction, value, samples) VALUES(?, ?, ?, ?, ?, ?, ?)");
+  Statement m = db.prepare(
+      "INSERT INTO metrics(record, place, name, unit, direction, value, samples) VALUES(?, ?, ?, ?, ?, ?, ?)");
   int64_t place = 0;
   for (const Metric& metric : r.metrics) {
-    m.bind(1, id).bind(2, place++).bind(3, metric.name).bind(4, metric.unit).bind(5, name(metric.direction)).bind(6, metric.value);
+    m.bind(1, id)
+        .bind(2, place++)
+        .bind(3, metric.name)
+        .bind(4, metric.unit)
+        .bind(5, name(metric.direction))
+        .bind(6, metric.value);
     m.bind_blob(7, sqlite::to_blob(metric.samples)).finish();
   }
   return id;
@@ -75,8 +82,8 @@ std::vector<int64_t> ids_of(Database& db, const HistoryFilter& f, bool newest_fi
   return ids;
 }
 
-// A file on a disk or in a folder that may not be written can still be read where no writer left a log behind: nobody can
-// change it under us, and SQLite then needs no shared memory beside it.
+// A file on a disk or in a folder that may not be written can still be read where no writer left a log behind: nobody
+// can change it under us, and SQLite then needs no shared memory beside it.
 std::string reader_address(const std::string& path) {
   std::error_code error;
   const std::filesystem::path file(path);
@@ -96,9 +103,11 @@ std::string reader_address(const std::string& path) {
 
 Database open_database(const std::string& path, OpenMode mode, int busy_milliseconds) {
   KPT_CHECK(!path.empty() && path[0] != ':', kWhere, "got the path '", path, "', want a file");
-  KPT_CHECK(sqlite3_libversion_number() >= 3037000, kWhere, "got SQLite ", sqlite3_libversion(), ", want 3.37 or newer");
+  KPT_CHECK(sqlite3_libversion_number() >= 3037000, kWhere, "got SQLite ", sqlite3_libversion(),
+            ", want 3.37 or newer");
   if (mode == OpenMode::read) {
-    KPT_CHECK(std::filesystem::exists(path), kWhere, "got ", path, ", which does not exist, want a history, try to record something first");
+    KPT_CHECK(std::filesystem::exists(path), kWhere, "got ", path,
+              ", which does not exist, want a history, try to record something first");
     const std::string address = reader_address(path);
     Database db(address, SQLITE_OPEN_READONLY | (address == path ? 0 : SQLITE_OPEN_URI), busy_milliseconds);
     check_current(db);
@@ -109,8 +118,9 @@ Database open_database(const std::string& path, OpenMode mode, int busy_millisec
   db.fold_log_on_close(false);
   // Damage is looked for before the first write: a write into a damaged tree can spread it.
   const std::string health = db.text("PRAGMA quick_check(1)");
-  KPT_CHECK(health == "ok", kWhere, "got a damaged database in ", path, " (", health,
-            "), want one that passes PRAGMA integrity_check; it was left as it is, try a copy or import from JSON lines");
+  KPT_CHECK(
+      health == "ok", kWhere, "got a damaged database in ", path, " (", health,
+      "), want one that passes PRAGMA integrity_check; it was left as it is, try a copy or import from JSON lines");
   migrate(db);  // asks first whether the file is ours; the settings below would write to it
   const std::string journal = db.text("PRAGMA journal_mode = WAL");
   KPT_CHECK(journal == "wal", kWhere, "got journal_mode ", journal, " for ", path, ", want wal, try a local disk");
@@ -122,7 +132,8 @@ Database open_database(const std::string& path, OpenMode mode, int busy_millisec
 }  // namespace
 
 Record read_record(Database& db, int64_t id, bool with_samples) {
-  Statement s = db.prepare("SELECT key, suite, name, system, device, versions, commit_id, created FROM records WHERE id = ?");
+  Statement s =
+      db.prepare("SELECT key, suite, name, system, device, versions, commit_id, created FROM records WHERE id = ?");
   s.bind(1, id);
   KPT_ASSERT(s.step(), kWhere, "no record ", id);
   Record r;
@@ -130,7 +141,8 @@ Record read_record(Database& db, int64_t id, bool with_samples) {
   int column = 0;
   for (std::string* text : {&r.key, &r.suite, &r.name, &r.system, &r.device, &r.versions, &r.commit, &r.created})
     *text = s.text(column++);
-  Statement m = db.prepare(cat("SELECT name, unit, direction, value, ", with_samples ? "samples" : "x''", " FROM metrics WHERE record = ? ORDER BY place"));
+  Statement m = db.prepare(cat("SELECT name, unit, direction, value, ", with_samples ? "samples" : "x''",
+                               " FROM metrics WHERE record = ? ORDER BY place"));
   m.bind(1, id);
   while (m.step())
     r.metrics.push_back({m.text(0), m.text(1), parse_direction(m.text(2)), m.real(3), sqlite::from_blob(m.blob(4))});
@@ -189,7 +201,8 @@ std::optional<Record> History::baseline(std::string_view key, std::string_view m
   const std::lock_guard lock(state_->mutex);
   const Snapshot snapshot(state_->db);
   // The empty metric sorts first.
-  Statement s = state_->db.prepare("SELECT record FROM baselines WHERE key = ? AND metric IN (?, '') ORDER BY metric DESC LIMIT 1");
+  Statement s = state_->db.prepare(
+      "SELECT record FROM baselines WHERE key = ? AND metric IN (?, '') ORDER BY metric DESC LIMIT 1");
   s.bind(1, key).bind(2, metric);
   if (!s.step()) return std::nullopt;
   return read_whole(state_->db, s.integer(0), true);
@@ -198,11 +211,15 @@ std::optional<Record> History::baseline(std::string_view key, std::string_view m
 void History::set_baseline(int64_t id, std::string_view metric) {
   const std::lock_guard lock(state_->mutex);
   Transaction transaction(state_->db);
-  Statement s = state_->db.prepare("SELECT key, (SELECT count(*) FROM metrics WHERE record = ?1 AND name = ?2) FROM records WHERE id = ?1");
+  Statement s = state_->db.prepare(
+      "SELECT key, (SELECT count(*) FROM metrics WHERE record = ?1 AND name = ?2) FROM records WHERE id = ?1");
   s.bind(1, id).bind(2, metric);
   KPT_CHECK(s.step(), kWhere, "got record ", id, ", want one of this history");
   KPT_CHECK(metric.empty() || s.integer(1) == 1, kWhere, "got the metric ", metric, ", want one of record ", id);
-  state_->db.prepare("INSERT INTO baselines(key, metric, record) VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET record = excluded.record")
+  state_->db
+      .prepare(
+          "INSERT INTO baselines(key, metric, record) VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET record = "
+          "excluded.record")
       .bind(1, s.text(0))
       .bind(2, metric)
       .bind(3, id)
@@ -217,7 +234,8 @@ int64_t History::export_jsonl(std::ostream& out, const HistoryFilter& filter) co
   int64_t count = 0;
   for (int64_t id : ids_of(state_->db, filter, false)) {
     out << to_json_line(read_whole(state_->db, id, true)) << '\n';
-    if (!out.good()) throw_error(ErrorKind::resource, kWhere, cat("got a failed write after ", count, " records, want room for all"));
+    if (!out.good())
+      throw_error(ErrorKind::resource, kWhere, cat("got a failed write after ", count, " records, want room for all"));
     ++count;
   }
   return count;
@@ -248,7 +266,9 @@ History::Imported History::import_jsonl(std::istream& in) {
       ++result.added;
     }
   }
-  if (in.bad()) throw_error(ErrorKind::resource, kWhere, cat("got a failed read after ", number, " lines, want all; nothing was imported"));
+  if (in.bad())
+    throw_error(ErrorKind::resource, kWhere,
+                cat("got a failed read after ", number, " lines, want all; nothing was imported"));
   transaction.commit();
   return result;
 }

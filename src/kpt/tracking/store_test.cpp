@@ -125,7 +125,8 @@ TEST(Jsonl, ImportTakesAllLinesOrNone) {
   EXPECT_NE(import_with("not json").find("line 2: [tracking.jsonl] got 'not json'"), std::string::npos);
   EXPECT_NE(import_with(spoiled("kpt-record-1", "kpt-record-9")).find("want kpt-record-1"), std::string::npos);
   EXPECT_NE(import_with(spoiled("\"value\":", "\"value\":1")).find("was changed or cut"), std::string::npos);
-  EXPECT_NE(import_with(spoiled("\"direction\":\"lower\"", "\"direction\":\"down\"")).find("want lower or higher"), std::string::npos);
+  EXPECT_NE(import_with(spoiled("\"direction\":\"lower\"", "\"direction\":\"down\"")).find("want lower or higher"),
+            std::string::npos);
   EXPECT_NE(import_with(spoiled("\"samples\":[", "\"samples\":[null,")).find("want numbers"), std::string::npos);
   EXPECT_NE(import_with(good.substr(0, good.size() / 2)).find("line 2"), std::string::npos);
   EXPECT_TRUE(history.list({}).empty());
