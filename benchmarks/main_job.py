@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job on this machine's CPU: python benchmarks/main_job.py speed|ready|memory|models|threads [--out FILE.jsonl]
+"""The main job on this machine's CPU.
+
+    python benchmarks/main_job.py speed|ready|memory|models|threads [--out FILE.jsonl]
 
 speed    MiniLM fp32 at four shapes: eager, torch.compile and ours in one process, rounds A B C C B A
 ready    seconds from the call of auto_optimize to the model ready, in a fresh process, by phase
@@ -13,17 +15,14 @@ Each result is one JSON line with machine, versions and raw samples.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import math
-import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -43,17 +42,12 @@ def setup():
     return torch, kernel_pytorch, models
 
 
-def machine() -> dict:
-    import torch
-
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    return {"cpu": model, "processors": os.cpu_count(), "threads": THREADS, "torch": torch.__version__, "python": platform.python_version(),
-            "commit": commit, "date": datetime.date.today().isoformat()}  # fmt: skip
-
-
 def emit(record: dict, out: str | None) -> None:
-    record = {**record, "machine": machine()}
+    from kernel_pytorch.benchmark import facts
+
+    versions = {name: facts.versions()[name] for name in ("torch", "python")}
+    machine = {**facts.machine("cpu", THREADS), **versions, "commit": facts.commit(), "date": facts.today()}
+    record = {**record, "machine": machine}
     if out:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         with open(out, "a") as file:
@@ -68,26 +62,15 @@ def call(model, inputs):
 
 def paired(systems: dict, inputs, rounds: int) -> dict[str, list[float]]:
     """Milliseconds by system; each round runs them forwards and backwards, a sample is the mean of the two."""
-    times: dict[str, list[float]] = {name: [] for name in systems}
-    for _ in range(3):
-        for model in systems.values():
-            call(model, inputs)
-    for _ in range(rounds):
-        spent = dict.fromkeys(systems, 0.0)
-        for name in [*systems, *reversed(systems)]:
-            start = time.perf_counter()
-            call(systems[name], inputs)
-            spent[name] += (time.perf_counter() - start) * 500
-        for name, ms in spent.items():
-            times[name].append(ms)
-    return times
+    from kernel_pytorch.benchmark.rounds import time_all
+
+    return time_all({name: partial(call, model, inputs) for name, model in systems.items()}, rounds)
 
 
 def ratio(times: dict, rival: str, ours: str = "ours") -> dict:
-    from kernel_pytorch import _native
+    from kernel_pytorch.benchmark.summary import interval
 
-    logs = [math.log(a / b) for a, b in zip(times[rival], times[ours], strict=True)]
-    median, low, high = _native.bootstrap(logs)
+    median, low, high = interval(times[ours], times[rival])
     return {"median": round(median, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
@@ -104,8 +87,19 @@ def speed(args) -> None:
             times = paired(systems, inputs, args.rounds or (60 if batch == 1 else 16))
             medians = {name: round(statistics.median(v), 3) for name, v in times.items()}
             best = min(("eager", "compile"), key=medians.get)
-            emit({"suite": "speed", "shape": f"{batch}x{length}", "ms": medians, "best_rival": best, "vs_best_rival": ratio(times, best),
-                  "vs_eager": ratio(times, "eager"), "kept": ours.report.kept, "samples_ms": times}, args.out)  # fmt: skip
+            emit(
+                {
+                    "suite": "speed",
+                    "shape": f"{batch}x{length}",
+                    "ms": medians,
+                    "best_rival": best,
+                    "vs_best_rival": ratio(times, best),
+                    "vs_eager": ratio(times, "eager"),
+                    "kept": ours.report.kept,
+                    "samples_ms": times,
+                },
+                args.out,
+            )
 
 
 READY = """
@@ -117,7 +111,8 @@ model, sample = models.make("minilm")
 start = time.perf_counter()
 fast = kpt.auto_optimize(model, sample, optimization_level="conservative")
 seconds = time.perf_counter() - start
-print("RESULT" + json.dumps(dict(seconds=round(seconds, 2), kept=fast.report.kept, phases=fast.report.to_dict()["compile_seconds"])))
+phases = fast.report.to_dict()["compile_seconds"]
+print("RESULT" + json.dumps(dict(seconds=round(seconds, 2), kept=fast.report.kept, phases=phases)))
 """
 
 MEMORY = """
@@ -143,7 +138,9 @@ def peak_mb() -> float:
 
 
 def resident_mb() -> float:
-    return round(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+    from kernel_pytorch.benchmark import meters
+
+    return round(meters.resident_mb(), 1)
 
 
 def in_fresh_process(code: str) -> dict:
@@ -166,8 +163,15 @@ def memory(args) -> None:
     here = str(Path(__file__).parent)
     rows = {mode: in_fresh_process(MEMORY.format(here=here, mode=mode)) for mode in ("eager", "kept", "released")}
     eager = rows["eager"]["peak_mb"]
-    emit({"suite": "memory", "rows": rows, "kept_over_eager": round(rows["kept"]["peak_mb"] / eager, 3),
-          "released_over_eager": round(rows["released"]["peak_mb"] / eager, 3)}, args.out)  # fmt: skip
+    emit(
+        {
+            "suite": "memory",
+            "rows": rows,
+            "kept_over_eager": round(rows["kept"]["peak_mb"] / eager, 3),
+            "released_over_eager": round(rows["released"]["peak_mb"] / eager, 3),
+        },
+        args.out,
+    )
 
 
 def models_suite(args) -> None:
@@ -178,9 +182,20 @@ def models_suite(args) -> None:
         report = fast.report.to_dict()
         with torch.inference_mode():
             times = paired({"eager": model, "ours": fast}, sample, args.rounds or 15)
-        emit({"suite": "models", "model": name, "kept": report["kept"], "reason": report["reason"], "error": report["error"],
-              "fallbacks": sorted({f["op"] for f in report["fallbacks"]}), "vs_eager": ratio(times, "eager"),
-              "ms": {k: round(statistics.median(v), 3) for k, v in times.items()}, "samples_ms": times}, args.out)  # fmt: skip
+        emit(
+            {
+                "suite": "models",
+                "model": name,
+                "kept": report["kept"],
+                "reason": report["reason"],
+                "error": report["error"],
+                "fallbacks": sorted({f["op"] for f in report["fallbacks"]}),
+                "vs_eager": ratio(times, "eager"),
+                "ms": {k: round(statistics.median(v), 3) for k, v in times.items()},
+                "samples_ms": times,
+            },
+            args.out,
+        )
 
 
 def threads(args) -> None:
@@ -208,15 +223,26 @@ def threads(args) -> None:
         t.start()
     for t in pool:
         t.join()
-    emit({"suite": "threads", "calls": calls * 8, "wrong": len(wrong), "resident_mb": [*resident, resident_mb()],
-          "seconds": round(time.perf_counter() - start, 1), "kept": fast.report.kept}, args.out)  # fmt: skip
+    emit(
+        {
+            "suite": "threads",
+            "calls": calls * 8,
+            "wrong": len(wrong),
+            "resident_mb": [*resident, resident_mb()],
+            "seconds": round(time.perf_counter() - start, 1),
+            "kept": fast.report.kept,
+        },
+        args.out,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     suites = {"speed": speed, "ready": ready, "memory": memory, "models": models_suite, "threads": threads}
     parser.add_argument("suite", choices=suites)
-    parser.add_argument("--rounds", type=int, default=0, help="rounds (speed, models), processes (ready), calls (threads)")
+    parser.add_argument(
+        "--rounds", type=int, default=0, help="rounds (speed, models), processes (ready), calls (threads)"
+    )
     parser.add_argument("--only", nargs="*", help="models: names")
     parser.add_argument("--out", help="append JSON lines to this file")
     args = parser.parse_args()

@@ -34,7 +34,9 @@ def minilm():
 def bert():
     from transformers import BertConfig, BertModel
 
-    config = BertConfig(hidden_size=256, num_hidden_layers=4, num_attention_heads=8, intermediate_size=1024, vocab_size=2000)
+    config = BertConfig(
+        hidden_size=256, num_hidden_layers=4, num_attention_heads=8, intermediate_size=1024, vocab_size=2000
+    )
     return BertModel(config).eval(), token_inputs(4, 64, 2000)
 
 
@@ -48,15 +50,24 @@ def gpt2():
 def vit():
     from transformers import ViTConfig, ViTModel
 
-    config = ViTConfig(hidden_size=256, num_hidden_layers=4, num_attention_heads=8, intermediate_size=1024, image_size=96)
+    config = ViTConfig(
+        hidden_size=256, num_hidden_layers=4, num_attention_heads=8, intermediate_size=1024, image_size=96
+    )
     return ViTModel(config).eval(), {"pixel_values": normal(4, 3, 96, 96)}
 
 
 def llama():
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(hidden_size=256, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=4,
-                         intermediate_size=688, vocab_size=2000, use_cache=False)  # fmt: skip
+    config = LlamaConfig(
+        hidden_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        intermediate_size=688,
+        vocab_size=2000,
+        use_cache=False,
+    )
     return LlamaForCausalLM(config).eval(), {"input_ids": token_inputs(4, 64, 2000)["input_ids"]}
 
 
@@ -68,13 +79,28 @@ def resnet50():
 
 def cnn():
     return nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
-    ).eval(), (normal(8, 3, 64, 64),)  # fmt: skip
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    ).eval(), (normal(8, 3, 64, 64),)
 
 
 def mlp():
-    layers = [nn.Linear(256, 1024), nn.GELU(), nn.Linear(1024, 1024), nn.SiLU(), nn.LayerNorm(1024), nn.Linear(1024, 64)]
+    layers = [
+        nn.Linear(256, 1024),
+        nn.GELU(),
+        nn.Linear(1024, 1024),
+        nn.SiLU(),
+        nn.LayerNorm(1024),
+        nn.Linear(1024, 64),
+    ]
     return nn.Sequential(*layers).eval(), (normal(32, 256),)
 
 

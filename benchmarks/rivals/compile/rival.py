@@ -2,6 +2,7 @@
 """torch.compile in its three modes, shapes fixed. Each first build has a new cache folder, so it is cold."""
 
 import os
+import sys
 from typing import Any
 
 import torch
@@ -26,6 +27,9 @@ def build(variant: str, work: Work) -> Built:
 
 def _make(variant: str, work: Work, folder: Any) -> Built:
     mode = variant or "default"
+    first = "torch._inductor.compile_fx" not in sys.modules
+    notes = ["the first compile of the process: cold holds its imports, too"] if first else []
+    _print_no_choices()
     with inductor_cache(folder), work.mode():
         if work.kind == "train":
             call = train.step(work, lambda model: torch.compile(own_code(model), mode=mode, dynamic=False))
@@ -36,4 +40,12 @@ def _make(variant: str, work: Work, folder: Any) -> Built:
                 return compiled(*work.sample.args, **work.sample.kwargs)
 
         call()
-    return Built(call, reload=lambda: _make(variant, work, folder))
+    return Built(call, reload=lambda: _make(variant, work, folder), notes=notes)
+
+
+def _print_no_choices() -> None:
+    """max-autotune would print what it tried into the live table."""
+    from torch._inductor import config, select_algorithm
+
+    select_algorithm.PRINT_AUTOTUNE = False
+    config.max_autotune_report_choices_stats = False

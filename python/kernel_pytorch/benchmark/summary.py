@@ -8,6 +8,7 @@ for "no worse". So an int8 rival does not beat an f32 plan, and it does count ag
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .. import _native
@@ -31,9 +32,9 @@ class Ratio:
         return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def ratio(ours: Record, rival: Record) -> tuple[float, float, float]:
-    """Median and interval of rival / ours over the rounds that both ran in."""
-    pairs = zip(rival.samples_ms, ours.samples_ms, strict=True)
+def interval(ours_ms: Sequence[float], rival_ms: Sequence[float]) -> tuple[float, float, float]:
+    """Median and interval of rival / ours over the rounds that both ran in, round by round."""
+    pairs = zip(rival_ms, ours_ms, strict=True)
     median, low, high = _native.bootstrap([math.log(theirs / our) for theirs, our in pairs])
     return median, low, high
 
@@ -53,7 +54,7 @@ def ratios(records: list[Record], system: str = HEADLINE) -> list[Ratio]:
         ours = next((r for r in row if r.system == system and r.status == OK and r.timed), None)
         rivals = rivals_of(ours, row) if ours is not None else []
         if rivals:
-            found.append(Ratio(name, rivals[0].system, *ratio(ours, rivals[0])))
+            found.append(Ratio(name, rivals[0].system, *interval(ours.samples_ms, rivals[0].samples_ms)))
     return found
 
 
