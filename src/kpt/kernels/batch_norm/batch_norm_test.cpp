@@ -34,14 +34,15 @@ const bool kCases = conformance::add("aten.batch_norm", [](DType d) {
 });
 
 TEST(BatchNorm, HandComputed) {
-  const Case c = batch_norm(DType::f32, {1, 2, 1}, true);
+  Case c = batch_norm(DType::f32, {1, 2, 1}, true);
+  c.problem.kwargs[2].second = 0.5;  // eps
   const auto f = [](float a, float b) { return Tensor::from<float>(DType::f32, {2}, {a, b}); };
   Tensor x = f(3, 5);
   x.desc = c.problem.inputs[0];
   for (const auto& k : kernel_registry().find("aten.batch_norm", "cpu")) {
     std::vector<Tensor> y;
     // w 2, 1; b 10, 20; mean 1, 4; variance such that sqrt(var + eps) is 2 and 1.
-    ASSERT_EQ(conformance::run_kernel(*k, c.problem, {x, f(2, 1), f(10, 20), f(1, 4), f(3.99999f, 0.99999f)}, y), "");
+    ASSERT_EQ(conformance::run_kernel(*k, c.problem, {x, f(2, 1), f(10, 20), f(1, 4), f(3.5f, 0.5f)}, y), "");
     EXPECT_NEAR(y[0].at(0), 12, 12 * conformance::tolerance(DType::f32, 1)) << k->name;
     EXPECT_NEAR(y[0].at(1), 21, 21 * conformance::tolerance(DType::f32, 1)) << k->name;
   }

@@ -64,6 +64,8 @@ void expect(const std::string& op, Kwargs kwargs, const Dims& y, const std::vect
 TEST(Pool, HandComputed) {
   expect("aten.max_pool2d", window(2, 1, 0), {1, 2, 2}, {5, 6, 8, 9});
   expect("aten.max_pool2d", window(2, 2, 0), {1, 2, 2}, {5, 6, 8, 9});  // ceil_mode: windows cut at the border
+  // ceil_mode: what lies beyond x and its padding does not count.
+  expect("aten.avg_pool2d", window(2, 2, 0), {1, 2, 2}, {3, 4.5f, 7.5f, 9});
   expect("aten.avg_pool2d", window(2, 2, 1), {1, 2, 2}, {0.25f, 1.25f, 2.75f, 7});
   Kwargs without = window(2, 2, 1);
   without.emplace_back("count_include_pad", false);

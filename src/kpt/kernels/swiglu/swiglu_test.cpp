@@ -22,6 +22,17 @@ const bool kCases = conformance::add("kpt.swiglu", [](DType d) {
   return cases;
 });
 
+TEST(Swiglu, TheFirstOperandIsTheGate) {
+  const auto c = make_case("", "kpt.swiglu", {dense(DType::f32, {1}), dense(DType::f32, {1})}, {In{0}, In{1}}, {},
+                           {dense(DType::f32, {1})});
+  for (const auto& k : kernel_registry().find("kpt.swiglu", "cpu")) {
+    std::vector<Tensor> y;
+    const Tensor gate = Tensor::from<float>(DType::f32, {1}, {1}), up = Tensor::from<float>(DType::f32, {1}, {2});
+    ASSERT_EQ(conformance::run_kernel(*k, c.problem, {gate, up}, y), "");
+    EXPECT_FLOAT_EQ(static_cast<float>(y[0].at(0)), 1.4621172f) << k->name;  // 2 / (1 + 1/e)
+  }
+}
+
 TEST(Swiglu, RefusesBroadcasting) {
   const auto c = make_case("", "kpt.swiglu", {dense(DType::f32, {2, 3}), dense(DType::f32, {3})}, {In{0}, In{1}}, {},
                            {dense(DType::f32, {2, 3})});
