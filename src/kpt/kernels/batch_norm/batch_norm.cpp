@@ -2,7 +2,7 @@
 #include "kpt/kernels/batch_norm/batch_norm.h"
 
 #include "kpt/kernels/lib/launch.h"
-#include "kpt/kernels/pointwise/pointwise.h"
+#include "kpt/kernels/lib/program/launch.h"
 
 namespace kpt {
 namespace {

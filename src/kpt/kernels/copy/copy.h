@@ -10,7 +10,4 @@ namespace kpt {
 // along another dimension than the output, both are walked in square tiles, so that every cache line read is used up
 // while it is in the L1 cache.
 
-// The same for other kernels: input 0 to output 0 of its RunArgs. Sizes and dtypes are equal.
-std::unique_ptr<Launch> make_copy(const TensorDesc& from, const TensorDesc& to, int threads);
-
 }  // namespace kpt

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kpt/kernels/copy/copy.h"
+#include "kpt/kernels/lib/copy/strided_copy.h"
 #include "kpt/kernels/lib/launch.h"
 
 namespace kpt {

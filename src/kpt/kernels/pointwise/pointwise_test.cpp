@@ -6,7 +6,8 @@
 #include <cmath>
 
 #include "kpt/kernels/conformance.h"
-#include "kpt/kernels/pointwise/program.h"
+#include "kpt/kernels/lib/program/launch.h"
+#include "kpt/kernels/lib/program/program.h"
 
 namespace kpt {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/kernels/row/row.h"
 
-#include "kpt/kernels/pointwise/pointwise.h"
+#include "kpt/kernels/lib/program/launch.h"
 
 namespace kpt {
 

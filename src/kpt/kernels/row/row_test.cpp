@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kpt/kernels/conformance.h"
-#include "kpt/kernels/pointwise/pointwise.h"
+#include "kpt/kernels/lib/program/launch.h"
 
 namespace kpt {
 namespace {

@@ -2,7 +2,7 @@
 #include "kpt/kernels/swiglu/swiglu.h"
 
 #include "kpt/kernels/lib/launch.h"
-#include "kpt/kernels/pointwise/pointwise.h"
+#include "kpt/kernels/lib/program/launch.h"
 
 namespace kpt {
 namespace {

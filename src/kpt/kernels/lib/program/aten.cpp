@@ -2,7 +2,7 @@
 // Problems to programs: single ATen operators are programs of one statement.
 #include <algorithm>
 
-#include "kpt/kernels/pointwise/program.h"
+#include "kpt/kernels/lib/program/program.h"
 
 namespace kpt {
 namespace {

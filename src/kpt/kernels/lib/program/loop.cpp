@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/pointwise/loop.h"
+#include "kpt/kernels/lib/program/loop.h"
 
 #include <algorithm>
 

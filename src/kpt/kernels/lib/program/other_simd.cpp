@@ -2,8 +2,8 @@
 // The loops of kpt.pointwise that are not f32 arithmetic: f64, integers, bool, comparisons, selection. Plain loops,
 // which the compiler vectorises; they are memory-bound or rare.
 #include "kpt/kernels/lib/cpu/vec.h"
-#include "kpt/kernels/pointwise/fn.h"
-#include "kpt/kernels/pointwise/micro.h"
+#include "kpt/kernels/lib/program/fn.h"
+#include "kpt/kernels/lib/program/micro.h"
 
 namespace kpt::KPT_ISA {
 MicroFn micro_other(Fn fn, Lane lane, int form);

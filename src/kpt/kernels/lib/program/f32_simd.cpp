@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // f32 arithmetic of kpt.pointwise.
 #include "kpt/kernels/lib/cpu/math.h"
-#include "kpt/kernels/pointwise/fn.h"
-#include "kpt/kernels/pointwise/micro.h"
+#include "kpt/kernels/lib/program/fn.h"
+#include "kpt/kernels/lib/program/micro.h"
 
 namespace kpt::KPT_ISA {
 MicroFn micro_f32(Fn fn, int form);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kpt/kernels/kernel.h"
-#include "kpt/kernels/pointwise/fn.h"
+#include "kpt/kernels/lib/program/fn.h"
 
 namespace kpt {
 

@@ -2,7 +2,7 @@
 // How a loop walks its tensors: broadcast, merge dimensions, choose a block.
 #include <algorithm>
 
-#include "kpt/kernels/pointwise/loop.h"
+#include "kpt/kernels/lib/program/loop.h"
 
 namespace kpt {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/pointwise/evaluate.h"
+#include "kpt/kernels/lib/program/evaluate.h"
 
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,7 @@
 // Dtypes of a program's values.
 #include <algorithm>
 
-#include "kpt/kernels/pointwise/program.h"
+#include "kpt/kernels/lib/program/program.h"
 
 namespace kpt {
 namespace {

@@ -3,8 +3,8 @@
 #include <memory>
 #include <vector>
 
-#include "kpt/kernels/pointwise/micro.h"
-#include "kpt/kernels/pointwise/program.h"
+#include "kpt/kernels/lib/program/micro.h"
+#include "kpt/kernels/lib/program/program.h"
 
 namespace kpt {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include "kpt/kernels/pointwise/program.h"
+#include "kpt/kernels/lib/program/program.h"
 
 namespace kpt {
 

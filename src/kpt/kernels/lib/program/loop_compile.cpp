@@ -4,7 +4,7 @@
 #include <cstring>
 #include <map>
 
-#include "kpt/kernels/pointwise/loop.h"
+#include "kpt/kernels/lib/program/loop.h"
 
 namespace kpt {
 namespace {

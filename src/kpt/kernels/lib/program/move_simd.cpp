@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loads, stores and conversions of kpt.pointwise, and the table of all its loops for one instruction set.
 #include "kpt/kernels/lib/cpu/vec.h"
-#include "kpt/kernels/pointwise/fn.h"
-#include "kpt/kernels/pointwise/micro.h"
+#include "kpt/kernels/lib/program/fn.h"
+#include "kpt/kernels/lib/program/micro.h"
 
 namespace kpt::KPT_ISA {
 MicroFn micro_f32(Fn fn, int form);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/pointwise/program.h"
+#include "kpt/kernels/lib/program/program.h"
 
 #include <algorithm>
 #include <charconv>
