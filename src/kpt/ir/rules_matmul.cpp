@@ -151,6 +151,7 @@ void add_matmul_rules(RuleTable& table) {
   table["aten.index_select"] = index_select;
   table["aten.gather"] = gather;
   table["aten.convolution"] = convolution;
+  table["kpt.convolution"] = convolution;
 }
 
 }  // namespace kpt

@@ -188,7 +188,7 @@ Case convolution(DType d, const Conv& v) {
   return c;
 }
 
-const bool kConvolution = conformance::add("aten.convolution", [](DType d) {
+std::vector<Case> convolutions(DType d) {
   std::vector<Case> cases;
   for (const Conv& v : std::vector<Conv>{{{2, 3, 17, 19}, {8, 3, 3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, true},
                                          {{1, 3, 32, 32}, {16, 3, 7, 7}, {2, 2}, {3, 3}, {1, 1}, 1, false},
@@ -199,6 +199,16 @@ const bool kConvolution = conformance::add("aten.convolution", [](DType d) {
                                          {{2, 3, 32, 32}, {20, 3, 16, 16}, {16, 16}, {0, 0}, {1, 1}, 1, true},
                                          {{2, 5, 50}, {7, 5, 3}, {2}, {1}, {1}, 1, true}})
     cases.push_back(convolution(d, v));
+  return cases;
+}
+
+const bool kConvolution = conformance::add("aten.convolution", convolutions);
+const bool kConvolutionAct = conformance::add("kpt.convolution", [](DType d) {
+  std::vector<Case> cases = convolutions(d);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    cases[i].problem.op = "kpt.convolution";
+    cases[i].problem.kwargs.emplace_back("act", i % 2 ? "relu" : "silu");
+  }
   return cases;
 });
 

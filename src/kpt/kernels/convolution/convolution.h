@@ -6,12 +6,11 @@
 
 namespace kpt {
 
-// aten.convolution(%x, %w, %b, stride=[..], padding=[..], dilation=[..], transposed=false, output_padding=[..],
-// groups=1,
-//                  act="none")
+// aten.convolution(%x, %w, %b, stride=[..], padding=[..], dilation=[..], transposed=false, output_padding=[..], groups=1)
+// kpt.convolution(the same, act="none")
 //
 // x: [B, C, H, W] or [B, C, L]; w: [O, C / groups, kh, kw] or [O, C / groups, k], row-major; b: [O] or none;
-// y: [B, O, oh, ow] or [B, O, ol], row-major. `act` as in kpt.linear, absent from ATen's own calls.
+// y: [B, O, oh, ow] or [B, O, ol], row-major. `act` as in kpt.linear.
 // One float type for all (f32, bf16, f16 by the fast kernel, f64 too by the reference). The last axis of x is
 // contiguous, its others have any strides. Zero padding. Sizes of 0 and 1 are taken. Transposed and 3-D convolutions
 // are refused. Sums in f32, the result is rounded once.
