@@ -15,6 +15,8 @@ cmake --install "$build" --component kpt --strip --prefix "$out" >/dev/null
 mkdir -p "$out/python"
 git ls-files python/kernel_pytorch | while read -r file; do install -D -m 644 "$file" "$out/$file"; done
 cp LICENSE README.md "$out"
+# libkpt.so needs SQLite, which a machine without Python may lack (public domain, 1.5 MB).
+cp -L "$(ldd "$out/lib/libkpt.so" | awk '/libsqlite3/ {print $3}')" "$out/lib/"
 
 # Each program names at most these symbol versions, or the loader of an older system refuses it.
 newest() { objdump -T "$2" | grep -o "$1_[0-9.]*" | sort -Vu | tail -n 1; }

@@ -46,7 +46,7 @@ class KPT_API Model {
   // Inputs in graph order, any strides (non-contiguous ones are copied). Sizes bind the symbols: a size that does not
   // fit the declaration is Error{bad_input} "input_ids has shape [2, 600], the plan was made for s in [1, 512]".
   virtual std::vector<Tensor> run(const std::vector<Tensor>& inputs, const RunOptions& options = {}) = 0;
-  // As run, plus the values named in `keep` (names of the optimised graph), cloned, in that order.
+  // Runs, and gives clones of the values named in `keep` (names of the optimised graph) in that order, not the outputs.
   virtual std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep) = 0;
 
   virtual const Graph& graph() const = 0;     // after passes and fusions
