@@ -93,7 +93,7 @@ KPT_INLINE VecF log(VecF x) {
   const VecF scaled = select(tiny, x * 8388608.f, x);
   const VecI bits = (VecI)scaled;
   // m in [sqrt(1/2), sqrt(2)): 0x3f3504f3 is sqrt(1/2).
-  const VecI shifted = bits - 0x3f3504f3;
+  const VecI shifted = (VecI)((VecU)bits - 0x3f3504f3u);  // unsigned: -0 wraps
   const VecI e = (shifted >> 23) - select(tiny, splat(23), splat(0));
   const VecF m = (VecF)((shifted & 0x7fffff) + 0x3f3504f3);
   const VecF f = m - 1.f;
