@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .records import Record
 
 _SUITES = "quick, encoders, decoders, vision, latency, ragged, train, kernels, transformers, optimization"
+# Of warm-up and of rounds, for each system of a row: five systems and four rows then take half of two minutes.
+_QUICK_S = 0.5
 _LEVELS = ("conservative", "balanced", "aggressive")
 
 
@@ -105,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace) -> Any:
     import torch
 
-    from .rounds import WARM_UP_CALLS
+    from .rounds import WARM_UP_CALLS, WARM_UP_S
     from .runner import Settings
 
     if options.runs and options.runs < 3:
@@ -124,7 +126,8 @@ def _settings(options: argparse.Namespace) -> Any:
         device,
         torch.get_num_threads(),
         options.runs,
-        min(options.seconds, 1.0) if quick else options.seconds,
+        min(options.seconds, _QUICK_S) if quick else options.seconds,
+        _QUICK_S if quick else WARM_UP_S,
         options.warmup or WARM_UP_CALLS,
         not (options.no_reload or quick),
     )

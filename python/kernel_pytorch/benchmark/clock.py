@@ -16,8 +16,9 @@ from ..timing import measure
 
 # A slot is at least this long: the clock, and waking a thread pool that slept while the others ran, are then below 1 %.
 SLOT_MS = 5.0
-# Shorter calls are run once untimed at the start of a slot, so that caches and threads are theirs again.
-PRIME_MS = 20.0
+# A pause before each slot, in which the thread pools of the system before stop spinning for more work; then shorter
+# calls than this run once untimed, so that caches and threads are theirs again.
+REST_S, PRIME_MS = 0.005, 100.0
 # Warm-up: windows of three measurements; steady where the medians of two windows in a row differ by less than this.
 DRIFT, WINDOW = 0.03, 3
 # Written before each timed call of a kernel on the GPU, so that it finds a cold L2 (50 MB on the largest part known).
@@ -126,6 +127,7 @@ def slot(clock: Clock, call: Call, ms: float) -> Callable[[], float]:
     prime = ms < PRIME_MS
 
     def run() -> float:
+        time.sleep(REST_S)
         if prime:
             call()
         return clock.measure(call, repeats)

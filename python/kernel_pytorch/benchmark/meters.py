@@ -130,6 +130,14 @@ def resident_mb(field: str = "VmRSS") -> float:
     raise OSError(f"[benchmark] got no {field} in /proc/self/status, want Linux")
 
 
+def cpu_seconds() -> tuple[float, float]:
+    """Seconds that all processors together were busy since boot, and those that this process had of them."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    own = os.times()
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy, own.user + own.system
+
+
 def clocks(device: str) -> dict[str, Any]:
     """Clock, throttling and load at this moment; what cannot be read is left out."""
     facts: dict[str, Any] = {"load": round(os.getloadavg()[0], 2)}

@@ -24,15 +24,15 @@ from ..models import load, parse_shape
 from ..samples import normalise
 from . import facts
 from .clock import Clock, make_clock, warm_up
-from .meters import PeakMemory, clocks, energy_meter, energy_per_call
+from .meters import PeakMemory, clocks, cpu_seconds, energy_meter, energy_per_call
 from .records import FAILED, MISSING, WRONG, Record
 from .reference import WRONG_COSINE, WRONG_ERROR, Ceiling, Least, Truth, ceiling, least, to, truth
 from .rounds import WARM_UP_CALLS, WARM_UP_S, CallFailedError, rounds
 from .suites import Row, Suite
 from .systems import DTYPES, Built, System, Work, zoo
 
-# Load average for each processor above which others are at work, too: a run alone makes one of about 1.
-_BUSY = 1.5
+# Share of the processors that others may use during the rounds before the record says so.
+_BUSY = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Settings:
     threads: int = 1
     runs: int = 0  # rounds; 0: as many as the budget allows
     budget_s: float = 2.0
+    warm_up_s: float = WARM_UP_S
     warm_up_calls: int = WARM_UP_CALLS
     reload: bool = True  # also measure the warm load
 
@@ -170,26 +171,34 @@ def _in_rounds(candidates: list[_Candidate], clock: Clock, settings: Settings, s
         if c.built is not None:
             show.stage(c.system.name, "warm-up")
             try:
-                warm[c.system.name] = w = warm_up(clock, c.built.call, WARM_UP_S, settings.warm_up_calls)
+                warm[c.system.name] = w = warm_up(clock, c.built.call, settings.warm_up_s, settings.warm_up_calls)
             except Exception as error:  # noqa: BLE001  as in _build
                 c.fail(error)
                 continue
             c.record.warm_up_calls, c.record.steady = w.calls, w.steady
     while live := [c for c in candidates if c.built is not None]:
         calls = {c.system.name: c.built.call for c in live}
-        before = clocks(settings.device)
+        before, busy, start = clocks(settings.device), cpu_seconds(), time.perf_counter()
         show.stage("", "rounds")
         try:
             samples = rounds(calls, clock, warm, settings.runs, settings.budget_s * len(live), show.sampled)
         except CallFailedError as failed:
             next(c for c in live if c.system.name == failed.name).fail(failed.__cause__)
             continue
+        others = _share_of_others(busy, start)
         for c in live:
             c.record.samples_ms = [round(ms, 6) for ms in samples[c.system.name]]
-            c.record.clocks = {"before": before, "after": clocks(settings.device)}
-            if before["load"] > _BUSY * os.cpu_count():
-                c.record.notes.append(f"busy machine: load {before['load']} on {os.cpu_count()} processors")
+            c.record.clocks = {"before": before, "after": clocks(settings.device), "others": others}
+            if others > _BUSY:
+                c.record.notes.append(f"busy machine: others used {others:.0%} of it during the rounds")
         return
+
+
+def _share_of_others(before: tuple[float, float], start: float) -> float:
+    """Of all processors since `start`: what was used that this process did not use."""
+    now = cpu_seconds()
+    used = (now[0] - before[0]) - (now[1] - before[1])
+    return round(max(0.0, used) / (os.cpu_count() * (time.perf_counter() - start)), 3)
 
 
 def _build(c: _Candidate, work: Work, settings: Settings) -> object:
@@ -225,7 +234,7 @@ def _first(build: Callable[[], Built], work: Work) -> tuple[Built, float, object
         result = built.call()
     if work.device == "cuda":
         torch.cuda.synchronize()
-    return built, round(time.perf_counter() - start + built.extra_s, 3), result
+    return built, round(time.perf_counter() - start + built.extra_s, 6), result
 
 
 def _judge(record: Record, reference: Truth, result: object) -> None:
