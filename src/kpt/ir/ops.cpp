@@ -108,6 +108,7 @@ constexpr OpInfo kUnsorted[] = {
 
     other("kpt.constant"),
     other("kpt.linear"),
+    other("kpt.convolution"),
     other("kpt.attention"),
     other("aten.linear"),
     other("aten.matmul"),
