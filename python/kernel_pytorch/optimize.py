@@ -35,7 +35,7 @@ ALIASES = {
 }
 # A user's own measure of quality may fall by this share.
 EVALUATE_DROP = 0.01
-TIMING_BUDGET_S = 2.5
+TIMING_BUDGET_S = 1.5
 
 _log = logging.getLogger("kernel_pytorch")
 
