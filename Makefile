@@ -32,7 +32,8 @@ run: build  ## optimise MiniLM on examples/sentences.txt and show what was done
 
 test: build  ## everything that needs no accelerator
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
-	@$(PY) -m pytest -q python/tests tools/tests
+	@$(PY) -m pytest -q tools/tests
+	@$(PY) -m pytest -q python/tests
 	@$(PY) tools/check_layers.py
 	@$(PY) tools/check_docs.py --build $(BUILD)
 	@$(PY) tools/check_size.py
