@@ -96,7 +96,9 @@ class Report:
 
     def take_plan(self, native: dict[str, Any]) -> None:
         """Steps, kernels, fallbacks and memory out of the native report."""
-        self.steps = _group_rewrites(native["rewrites"]) + [s for s in self.steps if s.step.startswith("bisect")]
+        self.steps = _group_rewrites(native["rewrites"]) + [
+            s for s in self.steps if s.step.startswith(("bisect", "leave one out"))
+        ]
         self.kernels = {}
         for step in native["steps"]:
             key = f"{step['provider']}.{step['kernel']}"

@@ -78,7 +78,7 @@ def test_a_kernel_that_throws(family: Family, plant: Plant, any_speed: None) -> 
 
 
 def test_a_slow_kernel_is_left_out_or_the_original_returned(plant: Plant, one_thread: None) -> None:
-    """One that does its work eight times: on one thread, where nobody waits for another, that loses to PyTorch's."""
+    """One that does its work twice: on one thread, where nobody waits for another, that loses to PyTorch's."""
     plant("slow_kernel")
     model = nn.Sequential(*(nn.Linear(256, 256) for _ in range(3))).eval()
     x = torch.randn(64, 256)
