@@ -50,14 +50,10 @@ std::optional<c10::OperatorHandle> find_operator(const std::string& op) {
 
 bool is_tensor_kind(const c10::TypePtr& type) {
   switch (type->kind()) {
-    case TypeKind::TensorType:
-      return true;
-    case TypeKind::OptionalType:
-      return is_tensor_kind(type->castRaw<c10::OptionalType>()->getElementType());
-    case TypeKind::ListType:
-      return is_tensor_kind(type->castRaw<c10::ListType>()->getElementType());
-    default:
-      return false;
+    case TypeKind::TensorType: return true;
+    case TypeKind::OptionalType: return is_tensor_kind(type->castRaw<c10::OptionalType>()->getElementType());
+    case TypeKind::ListType: return is_tensor_kind(type->castRaw<c10::ListType>()->getElementType());
+    default: return false;
   }
 }
 
@@ -122,8 +118,7 @@ IValue list_value(const Attr& attr, const c10::ListType& type, const c10::Argume
       for (const Attr& a : items) list.push_back(integer(a, argument) != 0);
       return list;
     }
-    default:
-      unfit(argument, "lists of this type are not known here");
+    default: unfit(argument, "lists of this type are not known here");
   }
 }
 
@@ -134,15 +129,11 @@ IValue plain_value(const Attr& attr, const c10::Type& type, const c10::Argument&
                           : plain_value(attr, *type.castRaw<c10::OptionalType>()->getElementType(), argument);
   switch (type.kind()) {
     case TypeKind::SymIntType:
-    case TypeKind::IntType:
-      return integer(attr, argument);
-    case TypeKind::FloatType:
-      return real(attr, argument);
+    case TypeKind::IntType: return integer(attr, argument);
+    case TypeKind::FloatType: return real(attr, argument);
     case TypeKind::BoolType:
-    case TypeKind::SymBoolType:
-      return integer(attr, argument) != 0;
-    case TypeKind::NumberType:
-      return scalar(attr, argument);
+    case TypeKind::SymBoolType: return integer(attr, argument) != 0;
+    case TypeKind::NumberType: return scalar(attr, argument);
     case TypeKind::StringType:
       if (!attr.is<std::string>()) unfit(argument, "want a string");
       return attr.as<std::string>();
@@ -150,15 +141,12 @@ IValue plain_value(const Attr& attr, const c10::Type& type, const c10::Argument&
       if (!attr.is<DType>()) unfit(argument, "want a dtype");
       return static_cast<int64_t>(to_torch(attr.as<DType>()));
     case TypeKind::LayoutType:
-    case TypeKind::MemoryFormatType:
-      return layout_or_format(attr, type.kind(), argument);
+    case TypeKind::MemoryFormatType: return layout_or_format(attr, type.kind(), argument);
     case TypeKind::DeviceObjType:
       if (!attr.is<std::string>() || attr.as<std::string>() != "cpu") unfit(argument, "want the device cpu");
       return c10::Device(c10::kCPU);
-    case TypeKind::ListType:
-      return list_value(attr, *type.castRaw<c10::ListType>(), argument);
-    default:
-      unfit(argument, "arguments of this type are not known here");
+    case TypeKind::ListType: return list_value(attr, *type.castRaw<c10::ListType>(), argument);
+    default: unfit(argument, "arguments of this type are not known here");
   }
 }
 

@@ -47,8 +47,9 @@ class Choices:
         }
 
 
-# What the judge and the bisect compare with: the captured graph with views made free (canonicalise) and dead nodes gone,
-# no other rewrite, every operator through ATen. Views as steps would copy each value: 3 x the time of the whole reference.
+# What the judge and the bisect compare with: the captured graph with views made free (canonicalise) and dead nodes
+# gone, no other rewrite, every operator through ATen. Views as steps would copy each value: 3 x the time of the whole
+# reference.
 _PLAIN = {
     "only": ["canonicalise", "dce"],
     "disabled": ["aten.scaled_dot_product_attention"],  # its canonical form is an operator of ours, not ATen's

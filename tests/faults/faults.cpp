@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Faults planted on purpose: a test library, never shipped. `kpt_plant("name")` adds a wrong fusion or kernel in front of
-// the right ones, `kpt_unplant` takes it away again. The judge has to find each of them (python/tests/test_faults.py).
+// Faults planted on purpose: a test library, never shipped. `kpt_plant("name")` adds a wrong fusion or kernel in front
+// of the right ones, `kpt_unplant` takes it away again. The judge has to find each of them
+// (python/tests/test_faults.py).
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -27,7 +28,8 @@ using Spoil = std::function<void(const Launch& inner, const Problem& problem, co
 
 class Spoiled final : public Launch {
  public:
-  Spoiled(const Problem& problem, Spoil spoil) : problem_(problem), inner_(real_kernel(problem)->make(problem)), spoil_(std::move(spoil)) {}
+  Spoiled(const Problem& problem, Spoil spoil)
+      : problem_(problem), inner_(real_kernel(problem)->make(problem)), spoil_(std::move(spoil)) {}
   size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
   void run(const RunArgs& args) const override { spoil_(*inner_, problem_, args); }
   std::string config() const override { return "planted fault"; }
@@ -98,7 +100,8 @@ Fusion greedy_pattern() {
   f.name = "greedy_pattern";
   f.order = -kFirst;
   f.summary = "planted: takes every gelu for the tanh form";
-  f.pattern = "%h = aten.linear(%x, %w, %b)\n%y = aten.gelu(%h)\n=>\n%y = kpt.linear(%x, %w, %b, none, act=\"gelu_tanh\")\n";
+  f.pattern =
+      "%h = aten.linear(%x, %w, %b)\n%y = aten.gelu(%h)\n=>\n%y = kpt.linear(%x, %w, %b, none, act=\"gelu_tanh\")\n";
   f.when = [](const Graph&, Match&) { return yes(); };
   return f;
 }

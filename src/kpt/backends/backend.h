@@ -33,15 +33,16 @@ class KPT_API Backend {
   // Is the device there? The reason shows in the report under "not checked".
   virtual Verdict available() const = 0;
   // Kernels for the node, best first, each with its verdict for `sample` (the problem at the symbols' hints).
-  virtual std::vector<Candidate> candidates(const Node& node, const Problem& sample, const SelectOptions& options) const = 0;
+  virtual std::vector<Candidate> candidates(const Node& node, const Problem& sample,
+                                            const SelectOptions& options) const = 0;
   // False: steps are planned and counted but not run, outputs stay undefined (null device: tests of planning anywhere).
   virtual bool executes() const { return true; }
 };
 
 class KPT_API BackendRegistry {
  public:
-  void add(std::unique_ptr<Backend> backend);            // throws on a double device
-  const Backend* find(std::string_view device) const;   // null if unknown
+  void add(std::unique_ptr<Backend> backend);          // throws on a double device
+  const Backend* find(std::string_view device) const;  // null if unknown
   std::vector<const Backend*> all() const;
 
  private:

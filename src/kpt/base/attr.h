@@ -55,8 +55,8 @@ KPT_API Sym get_sym(const Kwargs& kwargs, std::string_view name, const Sym& othe
 KPT_API int64_t get_int(const Kwargs& kwargs, std::string_view name, int64_t otherwise);  // constant Sym
 KPT_API double get_float(const Kwargs& kwargs, std::string_view name, double otherwise);  // double or constant Sym
 KPT_API std::string get_string(const Kwargs& kwargs, std::string_view name, std::string_view otherwise);
-KPT_API std::vector<Sym> get_syms(const Kwargs& kwargs, std::string_view name);           // list; empty if absent
-KPT_API std::vector<int64_t> get_ints(const Kwargs& kwargs, std::string_view name);       // list of constants
+KPT_API std::vector<Sym> get_syms(const Kwargs& kwargs, std::string_view name);      // list; empty if absent
+KPT_API std::vector<int64_t> get_ints(const Kwargs& kwargs, std::string_view name);  // list of constants
 
 // Every Sym inside replaced by its value.
 KPT_API Attr concrete(const Attr& attr, const SymEnv& env);

@@ -53,13 +53,14 @@ Verdict no(const Args&... args) {
 }  // namespace kpt
 
 // A fault of the caller: always on. KPT_CHECK(cond, "ir.parse", "got ", x, ", want ...").
-#define KPT_CHECK(cond, where, ...) \
-  do {                              \
+#define KPT_CHECK(cond, where, ...)                                                               \
+  do {                                                                                            \
     if (!(cond)) ::kpt::throw_error(::kpt::ErrorKind::bad_input, where, ::kpt::cat(__VA_ARGS__)); \
   } while (0)
 
 // A fault of ours. On in every build: the checks stand outside hot loops.
-#define KPT_ASSERT(cond, where, ...) \
-  do {                               \
-    if (!(cond)) ::kpt::throw_error(::kpt::ErrorKind::internal, where, ::kpt::cat("assertion " #cond " failed: ", __VA_ARGS__)); \
+#define KPT_ASSERT(cond, where, ...)                                                                                  \
+  do {                                                                                                                \
+    if (!(cond))                                                                                                      \
+      ::kpt::throw_error(::kpt::ErrorKind::internal, where, ::kpt::cat("assertion " #cond " failed: ", __VA_ARGS__)); \
   } while (0)

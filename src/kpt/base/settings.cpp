@@ -145,14 +145,10 @@ Slot& slot_of(std::string_view name, SettingType type) {
 
 std::string_view name(SettingType type) {
   switch (type) {
-    case integer:
-      return "integer";
-    case boolean:
-      return "boolean";
-    case text:
-      return "text";
-    case choice:
-      return "choice";
+    case integer: return "integer";
+    case boolean: return "boolean";
+    case text: return "text";
+    case choice: return "choice";
   }
   return "unknown";
 }

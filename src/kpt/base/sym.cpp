@@ -18,14 +18,10 @@ using Kind = SymAtom::Kind;
 
 std::string_view function_name(Kind kind) {
   switch (kind) {
-    case Kind::floordiv:
-      return "floordiv";
-    case Kind::mod:
-      return "mod";
-    case Kind::max:
-      return "max";
-    default:
-      return "min";
+    case Kind::floordiv: return "floordiv";
+    case Kind::mod: return "mod";
+    case Kind::max: return "max";
+    default: return "min";
   }
 }
 
@@ -181,14 +177,10 @@ bool identifier(std::string_view s) {
 
 Sym apply(Kind kind, const Sym& a, const Sym& b) {
   switch (kind) {
-    case Kind::floordiv:
-      return floordiv(a, b);
-    case Kind::mod:
-      return mod(a, b);
-    case Kind::max:
-      return max(a, b);
-    default:
-      return min(a, b);
+    case Kind::floordiv: return floordiv(a, b);
+    case Kind::mod: return mod(a, b);
+    case Kind::max: return max(a, b);
+    default: return min(a, b);
   }
 }
 

@@ -33,17 +33,18 @@ struct SymNode;
 
 // An integer expression over symbols, kept canonical: a sum of integer multiples of products of atoms, an atom being a
 // symbol, floordiv(e, e), mod(e, e), max(e, e) or min(e, e). Equal canonical forms compare equal; unequal forms may
-// still be equal in value ("unknown"). Simplifying assumes no division by zero. Immutable value type, cheap to copy; a constant allocates nothing.
-// floordiv and mod round towards minus infinity, as Python does. Arithmetic that overflows int64 throws Error{bad_input}.
+// still be equal in value ("unknown"). Simplifying assumes no division by zero. Immutable value type, cheap to copy; a
+// constant allocates nothing. floordiv and mod round towards minus infinity, as Python does. Arithmetic that overflows
+// int64 throws Error{bad_input}.
 class KPT_API Sym {
  public:
   Sym(int64_t value = 0) : value_(value) {}  // NOLINT: numbers are expressions
   Sym(int value) : value_(value) {}          // NOLINT
-  // [A-Za-z_][A-Za-z0-9_]*, and none of the words of the text form: none true false inf nan, dtypes, max min floordiv mod.
-  // Throws Error{bad_input} otherwise.
+  // [A-Za-z_][A-Za-z0-9_]*, and none of the words of the text form: none true false inf nan, dtypes, max min floordiv
+  // mod. Throws Error{bad_input} otherwise.
   static Sym symbol(std::string_view name);
-  // Grammar: integers, identifiers, + - *, unary -, parentheses, `//`, `%`, floordiv(a,b), mod(a,b), max(a,b), min(a,b).
-  // Throws Error{bad_input} with the column. Depth of nesting is bounded (64).
+  // Grammar: integers, identifiers, + - *, unary -, parentheses, `//`, `%`, floordiv(a,b), mod(a,b), max(a,b),
+  // min(a,b). Throws Error{bad_input} with the column. Depth of nesting is bounded (64).
   static Sym parse(std::string_view text);
 
   bool is_const() const { return !node_; }

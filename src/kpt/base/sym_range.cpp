@@ -81,14 +81,10 @@ SymRange atom_range(const SymAtom& atom, const std::vector<SymbolDecl>& decls) {
   }
   const SymRange a = atom.a.range(decls), b = atom.b.range(decls);
   switch (atom.kind) {
-    case SymAtom::Kind::floordiv:
-      return div_range(a, b);
-    case SymAtom::Kind::mod:
-      return mod_range(a, b);
-    case SymAtom::Kind::max:
-      return {std::max(a.lo, b.lo), std::max(a.hi, b.hi)};
-    default:
-      return {std::min(a.lo, b.lo), std::min(a.hi, b.hi)};
+    case SymAtom::Kind::floordiv: return div_range(a, b);
+    case SymAtom::Kind::mod: return mod_range(a, b);
+    case SymAtom::Kind::max: return {std::max(a.lo, b.lo), std::max(a.hi, b.hi)};
+    default: return {std::min(a.lo, b.lo), std::min(a.hi, b.hi)};
   }
 }
 

@@ -161,20 +161,13 @@ class Random {
 
   static Sym combine(int op, const Sym& x, const Sym& y) {
     switch (op) {
-      case 0:
-        return x + y;
-      case 1:
-        return x - y;
-      case 2:
-        return x * y;
-      case 3:
-        return floordiv(x, y);
-      case 4:
-        return mod(x, y);
-      case 5:
-        return max(x, y);
-      default:
-        return min(x, y);
+      case 0: return x + y;
+      case 1: return x - y;
+      case 2: return x * y;
+      case 3: return floordiv(x, y);
+      case 4: return mod(x, y);
+      case 5: return max(x, y);
+      default: return min(x, y);
     }
   }
 
@@ -182,20 +175,13 @@ class Random {
     if (!x || !y || ((op == 3 || op == 4) && *y == 0)) return std::nullopt;
     const double quotient = static_cast<double>(*x) / static_cast<double>(*y);  // small numbers: exact enough
     switch (op) {
-      case 0:
-        return *x + *y;
-      case 1:
-        return *x - *y;
-      case 2:
-        return *x * *y;
-      case 3:
-        return static_cast<int64_t>(std::floor(quotient));
-      case 4:
-        return *x - *y * static_cast<int64_t>(std::floor(quotient));
-      case 5:
-        return std::max(*x, *y);
-      default:
-        return std::min(*x, *y);
+      case 0: return *x + *y;
+      case 1: return *x - *y;
+      case 2: return *x * *y;
+      case 3: return static_cast<int64_t>(std::floor(quotient));
+      case 4: return *x - *y * static_cast<int64_t>(std::floor(quotient));
+      case 5: return std::max(*x, *y);
+      default: return std::min(*x, *y);
     }
   }
 

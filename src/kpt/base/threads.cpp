@@ -29,8 +29,8 @@ inline void relax() {
 
 thread_local bool inside_task = false;
 
-// One job at a time. `state_` is kOpen plus the number of workers inside the job: a worker that wakes late finds the job
-// closed and leaves it alone, so a caller never waits for a sleeping thread.
+// One job at a time. `state_` is kOpen plus the number of workers inside the job: a worker that wakes late finds the
+// job closed and leaves it alone, so a caller never waits for a sleeping thread.
 class Pool {
  public:
   bool try_run(int64_t tasks, int limit, TaskRef task) {

@@ -20,11 +20,11 @@ class TaskRef {
 };
 
 // Runs task(i, worker) once for every i in [0, tasks), spread over at most `limit` threads, the caller among them.
-// worker is in [0, limit): it indexes per-thread scratch. Tasks are handed out one by one from a shared counter, so make
-// them coarse (>= 10 us). Returns after the last task ended. Threads of one process-wide pool are shared: where it is
-// busy for another caller, the caller runs all tasks itself, so concurrent callers never wait for each other.
-// The first exception of a task is rethrown in the caller; the other tasks still run.
-// Nested calls run serially. Thread-safe.
+// worker is in [0, limit): it indexes per-thread scratch. Tasks are handed out one by one from a shared counter, so
+// make them coarse (>= 10 us). Returns after the last task ended. Threads of one process-wide pool are shared: where it
+// is busy for another caller, the caller runs all tasks itself, so concurrent callers never wait for each other. The
+// first exception of a task is rethrown in the caller; the other tasks still run. Nested calls run serially.
+// Thread-safe.
 KPT_API void parallel_for(int64_t tasks, int limit, TaskRef task);
 
 template <class F>

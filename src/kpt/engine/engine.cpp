@@ -9,9 +9,9 @@
 #include "kpt/base/counters.h"
 #include "kpt/base/log.h"
 #include "kpt/base/settings.h"
-#include "kpt/hardware/cpu.h"
 #include "kpt/engine/report.h"
 #include "kpt/fusion/fusion.h"
+#include "kpt/hardware/cpu.h"
 #include "kpt/ir/text.h"
 #include "kpt/passes/pass.h"
 
@@ -73,7 +73,8 @@ std::function<void(std::string_view, const std::string&)> make_dump(const Compil
     ++*number;
     std::ofstream file(path);
     file << text;
-    if (!file) throw_error(ErrorKind::resource, "engine.dump", cat("cannot write ", path, ", try another KPT_DUMP_DIR"));
+    if (!file)
+      throw_error(ErrorKind::resource, "engine.dump", cat("cannot write ", path, ", try another KPT_DUMP_DIR"));
     if (inner) inner(stage, text);
   };
 }
@@ -103,7 +104,8 @@ std::vector<Pass> all_passes() {
                     [](Graph& g, PassContext& c) { run_fusions(g, c, fusion_registry()); }});
   // Attention written out by hand becomes kpt.attention only in fusion: its mask is recognised then.
   add_again(passes, "recognise_masks", fusion_order + 1);
-  passes.push_back({"group_pointwise", fusion_order + 10, "leftover pointwise nodes into generated loops", group_pointwise});
+  passes.push_back(
+      {"group_pointwise", fusion_order + 10, "leftover pointwise nodes into generated loops", group_pointwise});
   add_again(passes, "cse", fusion_order + 20);
   add_again(passes, "dce", fusion_order + 21);
   return passes;
@@ -134,7 +136,8 @@ int thread_count(int wanted) {
 
 }  // namespace
 
-std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource> weights, const CompileOptions& options) {
+std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource> weights,
+                                      const CompileOptions& options) {
   static SpanCounters compiles("engine.compile");
   const Span span(compiles);
   const Stopwatch total;
@@ -171,8 +174,9 @@ std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource>
   model->executor().instance(model->executor().plan().hints());  // kernels at the sample's sizes: faults show here
   model->record().prologue_seconds = prologue.seconds();
   model->record().total_seconds = total.seconds();
-  log(LogLevel::info, "engine", "compiled for ", options.device, ", ", options.level, ": ", model->executor().plan().steps.size(),
-      " steps, ", model->record().rewrites.size(), " rewrites, ", model->record().total_seconds, " s");
+  log(LogLevel::info, "engine", "compiled for ", options.device, ", ", options.level, ": ",
+      model->executor().plan().steps.size(), " steps, ", model->record().rewrites.size(), " rewrites, ",
+      model->record().total_seconds, " s");
   return model;
 }
 

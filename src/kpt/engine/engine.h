@@ -18,15 +18,16 @@ namespace kpt {
 struct CompileOptions {
   std::string level = "conservative";  // conservative, balanced, aggressive
   std::string device = "cpu";
-  bool allow_fallback = true;  // false: a node that only the aten provider takes is an Error{unsupported} naming op and source line
-  int threads = 0;             // 0: setting num_threads, else cpu_info().processors
-  bool rewrite = true;         // false: no passes, no fusions: the graph as it was captured (judge, baselines)
-  bool prologue = true;        // false: weights-only nodes run at every call (the fp64 judge keeps no second copy)
-  std::set<std::string> providers;   // empty: all; else only these
-  std::set<std::string> skip;        // keys of rewrites to put back
-  std::set<std::string> disabled;    // passes and fusions switched off by name
-  std::set<std::string> only;        // not empty: just these passes run ("canonicalise", "fusion", ...)
-  std::set<std::string> ban;         // "<kernel name>@<value>": kernels not to choose for a node
+  bool allow_fallback =
+      true;  // false: a node that only the aten provider takes is an Error{unsupported} naming op and source line
+  int threads = 0;                  // 0: setting num_threads, else cpu_info().processors
+  bool rewrite = true;              // false: no passes, no fusions: the graph as it was captured (judge, baselines)
+  bool prologue = true;             // false: weights-only nodes run at every call (the fp64 judge keeps no second copy)
+  std::set<std::string> providers;  // empty: all; else only these
+  std::set<std::string> skip;       // keys of rewrites to put back
+  std::set<std::string> disabled;   // passes and fusions switched off by name
+  std::set<std::string> only;       // not empty: just these passes run ("canonicalise", "fusion", ...)
+  std::set<std::string> ban;        // "<kernel name>@<value>": kernels not to choose for a node
   std::function<void(std::string_view stage, const std::string& text)> dump;
 };
 
@@ -40,7 +41,8 @@ class KPT_API Model {
  public:
   // Runs passes, fusions, backend selection and memory planning. Weights must cover every weight of the graph with the
   // declared dtype and sizes. Throws Error: bad_input (graph or weights), unsupported (no kernel for a node).
-  static std::shared_ptr<Model> compile(Graph graph, std::shared_ptr<WeightSource> weights, const CompileOptions& options);
+  static std::shared_ptr<Model> compile(Graph graph, std::shared_ptr<WeightSource> weights,
+                                        const CompileOptions& options);
   virtual ~Model() = default;
 
   // Inputs in graph order, any strides (non-contiguous ones are copied). Sizes bind the symbols: a size that does not
@@ -54,7 +56,8 @@ class KPT_API Model {
   virtual std::string plan_text() const = 0;  // steps, kernels, buffers as formulas of the sizes
   // One value's story: source lines, rewrites that made it, kernel and why, candidates that declined with reasons.
   virtual std::string explain(std::string_view value) const = 0;
-  // JSON: {"passes": [{name, seconds, nodes_before, nodes_after}], "rewrites": [{key, pass, what, where, why, applied, values}],
+  // JSON: {"passes": [{name, seconds, nodes_before, nodes_after}], "rewrites": [{key, pass, what, where, why, applied,
+  // values}],
   //  "steps": [{value, op, provider, kernel, config, where, stack}], "fallbacks": [{op, value, reason, where, stack}],
   //  "memory": {"peak_bytes", "no_reuse_bytes", "weights_bytes", "derived_bytes", "formula"}, "seconds": {...}}
   virtual std::string report() const = 0;

@@ -18,7 +18,8 @@ Tensor random_tensor(DType dtype, const Dims& sizes, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal;
   Tensor t = Tensor::empty(dtype, sizes);
-  for (int64_t i = 0; i < sizes.numel(); ++i) t.set(i, is_float(dtype) ? normal(random) : static_cast<double>(random() % 7));
+  for (int64_t i = 0; i < sizes.numel(); ++i)
+    t.set(i, is_float(dtype) ? normal(random) : static_cast<double>(random() % 7));
   return t;
 }
 
@@ -43,15 +44,17 @@ class Editable final : public WeightSource {
 
 const char* kMlp =
     "kpt.graph 1\nsym b in [1, 64] hint 4\ninput %x : f32[b, 16]\n"
-    "weight %wq \"q.weight\" : f32[16, 16]\nweight %wk \"k.weight\" : f32[16, 16]\nweight %wv \"v.weight\" : f32[16, 16]\n"
+    "weight %wq \"q.weight\" : f32[16, 16]\nweight %wk \"k.weight\" : f32[16, 16]\nweight %wv \"v.weight\" : f32[16, "
+    "16]\n"
     "%q = aten.linear(%x, %wq, none) : f32[b, 16]\n%k = aten.linear(%x, %wk, none) : f32[b, 16]\n"
     "%v = aten.linear(%x, %wv, none) : f32[b, 16]\n%a = aten.mul.Tensor(%q, %k) : f32[b, 16]\n"
     "%c = aten.add.Tensor(%a, %v, alpha=1) : f32[b, 16]\nreturn %c\n";
 
 std::shared_ptr<Editable> mlp_weights() {
-  return std::make_shared<Editable>(std::map<std::string, Tensor>{{"q.weight", random_tensor(DType::f32, {16, 16}, 1)},
-                                                                  {"k.weight", random_tensor(DType::f32, {16, 16}, 2)},
-                                                                  {"v.weight", random_tensor(DType::f32, {16, 16}, 3)}});
+  return std::make_shared<Editable>(
+      std::map<std::string, Tensor>{{"q.weight", random_tensor(DType::f32, {16, 16}, 1)},
+                                    {"k.weight", random_tensor(DType::f32, {16, 16}, 2)},
+                                    {"v.weight", random_tensor(DType::f32, {16, 16}, 3)}});
 }
 
 CompileOptions plain() {
@@ -149,7 +152,8 @@ TEST(Engine, StrictModeNamesOperatorAndSourceOfEveryFallback) {
   CompileOptions strict;
   strict.allow_fallback = false;
   const char* text =
-      "kpt.graph 1\ninput %x : f32[4]\n%y = aten.nobody_has_this(%x) : f32[4]  @ \"layer.0\" \"model.py:12 forward\"\nreturn %y\n";
+      "kpt.graph 1\ninput %x : f32[4]\n%y = aten.nobody_has_this(%x) : f32[4]  @ \"layer.0\" \"model.py:12 "
+      "forward\"\nreturn %y\n";
   try {
     Model::compile(parse(text), make_weights({}), strict);
     FAIL();
@@ -196,7 +200,9 @@ TEST(Engine, ProbeGivesInnerValuesByName) {
   const Tensor x = random_tensor(DType::f32, {3, 16}, 5);
   const auto values = model->probe({x}, {"q", "a", "c"});
   const Tensor k = model->probe({x}, {"k"})[0];
-  for (int64_t i = 0; i < 48; ++i) EXPECT_FLOAT_EQ(static_cast<float>(values[1].at(i)), static_cast<float>(values[0].at(i)) * static_cast<float>(k.at(i)));
+  for (int64_t i = 0; i < 48; ++i)
+    EXPECT_FLOAT_EQ(static_cast<float>(values[1].at(i)),
+                    static_cast<float>(values[0].at(i)) * static_cast<float>(k.at(i)));
   EXPECT_EQ(worst(values[2], model->run({x})[0]), 0);
   EXPECT_THROW(model->probe({x}, {"nothing"}), Error);
 }

@@ -29,14 +29,17 @@ std::string fallback_reason(const Plan& plan, const BoundStep& step, const SymEn
 
 Json step_json(const BoundStep& step) {
   const Node& node = *step.step->node;
-  return {{"value", node.out()->name},    {"op", node.op},
-          {"provider", step.kernel->provider}, {"kernel", step.kernel->name},
-          {"config", step.launch->config()},   {"where", node.loc.scope},
+  return {{"value", node.out()->name},
+          {"op", node.op},
+          {"provider", step.kernel->provider},
+          {"kernel", step.kernel->name},
+          {"config", step.launch->config()},
+          {"where", node.loc.scope},
           {"stack", node.loc.stack}};
 }
 
 Json rewrite_json(const Rewrite& r) {
-  return {{"key", r.key}, {"pass", r.pass}, {"what", r.what},       {"where", r.where},
+  return {{"key", r.key}, {"pass", r.pass},       {"what", r.what},    {"where", r.where},
           {"why", r.why}, {"applied", r.applied}, {"values", r.values}};
 }
 
@@ -93,10 +96,12 @@ std::string explain_value(const CompileRecord& record, Executor& executor, std::
   for (const Rewrite& r : record.rewrites) {
     const bool names = r.key == value || std::find(r.values.begin(), r.values.end(), value) != r.values.end();
     if (!names) continue;
-    os << (r.applied ? "rewrite  " : "declined ") << r.key << ": " << r.what << (r.why.empty() ? "" : " - ") << r.why << '\n';
+    os << (r.applied ? "rewrite  " : "declined ") << r.key << ": " << r.what << (r.why.empty() ? "" : " - ") << r.why
+       << '\n';
     told = true;
   }
-  KPT_CHECK(v || told, "engine.explain", "got value ", value, ", want a name in the graph (see .graph) or in a rewrite");
+  KPT_CHECK(v || told, "engine.explain", "got value ", value,
+            ", want a name in the graph (see .graph) or in a rewrite");
   if (!v) return os.str() + "it is no value of the optimised graph any more\n";
   os << '%' << v->name << " : " << v->type << '\n';
   if (!v->producer) {

@@ -51,19 +51,14 @@ bool match_term(const Term& term, const Attr* attr, const Node& node, Match& m) 
   Value* value = attr->is<In>() ? node.inputs[static_cast<size_t>(attr->as<In>().index)] : nullptr;
   const Attr* plain = value ? scalar_constant(value) : attr;
   switch (term.kind) {
-    case Term::Kind::none:
-      return attr->is_none();
+    case Term::Kind::none: return attr->is_none();
     case Term::Kind::value:
       if (!value && !(term.optional && attr->is_none())) return false;
       return bind_value(m, term.name, value);
-    case Term::Kind::attr:
-      return plain && !holds_tensor(*plain) && bind_attr(m, term.name, *plain);
-    case Term::Kind::literal:
-      return plain && same(term.literal, *plain);
-    case Term::Kind::fill:
-      return false;  // the parser lets none through
-    case Term::Kind::list:
-      break;
+    case Term::Kind::attr: return plain && !holds_tensor(*plain) && bind_attr(m, term.name, *plain);
+    case Term::Kind::literal: return plain && same(term.literal, *plain);
+    case Term::Kind::fill: return false;  // the parser lets none through
+    case Term::Kind::list: break;
   }
   if (!attr->is<AttrList>() || attr->as<AttrList>().size() != term.items.size()) return false;
   for (size_t i = 0; i < term.items.size(); ++i)

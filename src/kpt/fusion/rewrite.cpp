@@ -107,21 +107,17 @@ class Builder {
 
   Attr build(const Term& term, NodeSpec& spec) const {
     switch (term.kind) {
-      case Term::Kind::none:
-        return Attr(None{});
-      case Term::Kind::literal:
-        return term.literal;
+      case Term::Kind::none: return Attr(None{});
+      case Term::Kind::literal: return term.literal;
       case Term::Kind::attr:
-      case Term::Kind::fill:
-        return m_.attr(term.name);
+      case Term::Kind::fill: return m_.attr(term.name);
       case Term::Kind::value: {
         Value* v = value(term);
         if (!v) return Attr(None{});
         spec.inputs.push_back(v);
         return Attr(In{static_cast<int>(spec.inputs.size()) - 1});
       }
-      case Term::Kind::list:
-        break;
+      case Term::Kind::list: break;
     }
     AttrList list;
     for (const Term& item : term.items) list.push_back(build(item, spec));

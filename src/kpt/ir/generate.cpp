@@ -166,16 +166,11 @@ void Generator::binary() {
     emit(NodeSpec{.op = op(name)}.tensor(x.value).tensor(y.value), DType::f32, *sizes, lo, hi);
   };
   switch (below(6)) {
-    case 0:
-      return add("add.Tensor", x.lo + y.lo, x.hi + y.hi);
-    case 1:
-      return add("sub.Tensor", x.lo - y.hi, x.hi - y.lo);
-    case 2:
-      return add("mul.Tensor", x.lo >= 0 && y.lo >= 0 ? 0 : -m * n, m * n);
-    case 3:
-      return add("maximum", std::max(x.lo, y.lo), std::max(x.hi, y.hi));
-    case 4:
-      return add("minimum", std::min(x.lo, y.lo), std::min(x.hi, y.hi));
+    case 0: return add("add.Tensor", x.lo + y.lo, x.hi + y.hi);
+    case 1: return add("sub.Tensor", x.lo - y.hi, x.hi - y.lo);
+    case 2: return add("mul.Tensor", x.lo >= 0 && y.lo >= 0 ? 0 : -m * n, m * n);
+    case 3: return add("maximum", std::max(x.lo, y.lo), std::max(x.hi, y.hi));
+    case 4: return add("minimum", std::min(x.lo, y.lo), std::min(x.hi, y.hi));
     default:
       if (y.lo < 0.25) return add("mul.Tensor", -m * n, m * n);
       return add("div.Tensor", -m / y.lo, m / y.lo);
@@ -191,17 +186,14 @@ void Generator::with_number() {
     case 0:
       emit(NodeSpec{.op = op("add.Tensor")}.tensor(x.value).arg(k), DType::f32, x.sizes(), x.lo + k, x.hi + k);
       return;
-    case 1:
-      emit(NodeSpec{.op = op("mul.Tensor")}.tensor(x.value).arg(k), DType::f32, x.sizes(), -4 * m, 4 * m);
-      return;
+    case 1: emit(NodeSpec{.op = op("mul.Tensor")}.tensor(x.value).arg(k), DType::f32, x.sizes(), -4 * m, 4 * m); return;
     case 2:  // an integer written as one, and the number first: 1 - x
       emit(NodeSpec{.op = op("sub.Tensor")}.arg(1).tensor(x.value), DType::f32, x.sizes(), 1 - x.hi, 1 - x.lo);
       return;
     case 3:
       emit(NodeSpec{.op = op("div.Tensor")}.tensor(x.value).arg(4.0), DType::f32, x.sizes(), x.lo / 4, x.hi / 4);
       return;
-    default:
-      emit(NodeSpec{.op = op("mul.Tensor")}.tensor(x.value).arg(2), DType::f32, x.sizes(), x.lo * 2, x.hi * 2);
+    default: emit(NodeSpec{.op = op("mul.Tensor")}.tensor(x.value).arg(2), DType::f32, x.sizes(), x.lo * 2, x.hi * 2);
   }
 }
 

@@ -116,12 +116,9 @@ char Lexer::escape() {
   const char c = at_ < text_.size() ? text_[at_++] : '\0';
   switch (c) {
     case '"':
-    case '\\':
-      return c;
-    case 'n':
-      return '\n';
-    case 't':
-      return '\t';
+    case '\\': return c;
+    case 'n': return '\n';
+    case 't': return '\t';
     case 'x': {
       const int high = at_ < text_.size() ? hex(text_[at_]) : -1;
       const int low = at_ + 1 < text_.size() ? hex(text_[at_ + 1]) : -1;
@@ -129,9 +126,7 @@ char Lexer::escape() {
       at_ += 2;
       return static_cast<char>(high * 16 + low);
     }
-    default:
-      at_ -= c == '\0' ? 0 : 1;
-      want("one of \" \\ n t x after a backslash");
+    default: at_ -= c == '\0' ? 0 : 1; want("one of \" \\ n t x after a backslash");
   }
 }
 

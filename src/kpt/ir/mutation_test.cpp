@@ -73,17 +73,10 @@ TEST(Mutation, RandomBytesAndSwaps) {
     for (uint64_t n = 1 + random() % 3; n > 0; --n) {
       const size_t i = random() % text.size(), k = random() % text.size();
       switch (random() % 4) {
-        case 0:
-          text[i] = alphabet[random() % alphabet.size()];
-          break;
-        case 1:
-          text.insert(i, 1, alphabet[random() % alphabet.size()]);
-          break;
-        case 2:
-          std::swap(text[i], text[k]);
-          break;
-        default:
-          text.insert(i, text.substr(k, random() % 20));
+        case 0: text[i] = alphabet[random() % alphabet.size()]; break;
+        case 1: text.insert(i, 1, alphabet[random() % alphabet.size()]); break;
+        case 2: std::swap(text[i], text[k]); break;
+        default: text.insert(i, text.substr(k, random() % 20));
       }
     }
     refused += !survives(text);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes: parse either throws Error{bad_input} or gives a graph that verify can judge and that prints to a fixed point.
+// Any bytes: parse either throws Error{bad_input} or gives a graph that verify can judge and that prints to a fixed
+// point.
 #include <cstdio>
 #include <cstdlib>
 

@@ -26,20 +26,22 @@ struct KPT_API Problem {
 
   // The tensor at positional argument i; null where absent, none, a number or a list.
   const TensorDesc* operand(int i) const;
-  int operand_index(int i) const;  // index into inputs, -1 likewise
+  int operand_index(int i) const;              // index into inputs, -1 likewise
   std::vector<int> operand_list(int i) const;  // a list argument's indices (-1 for none)
   std::string str() const;
 };
 
 // Pointers for one run, in the order of Problem::inputs / outputs. No two outputs overlap; an output overlaps an input
-// only where the kernel's contract allows in-place. Workspace: workspace_bytes() long, 64-byte aligned, contents undefined.
+// only where the kernel's contract allows in-place. Workspace: workspace_bytes() long, 64-byte aligned, contents
+// undefined.
 struct RunArgs {
   const void* const* inputs;
   void* const* outputs;
   void* workspace;
 };
 
-// A kernel made ready for one problem. Immutable: run() may be called from many threads at once, each with its own args.
+// A kernel made ready for one problem. Immutable: run() may be called from many threads at once, each with its own
+// args.
 class KPT_API Launch {
  public:
   virtual ~Launch() = default;

@@ -78,26 +78,16 @@ bool widens_exactly(DType from, DType to) {
   if (to == DType::boolean) return false;
   const auto digits = [](DType t) {  // bits of an integer that always survive; floats by their significand
     switch (t) {
-      case DType::f64:
-        return 53;
-      case DType::f32:
-        return 24;
-      case DType::f16:
-        return 11;
-      case DType::bf16:
-        return 8;
-      case DType::i64:
-        return 63;
-      case DType::i32:
-        return 31;
-      case DType::i16:
-        return 15;
-      case DType::i8:
-        return 7;
-      case DType::u8:
-        return 8;
-      default:
-        return 1;
+      case DType::f64: return 53;
+      case DType::f32: return 24;
+      case DType::f16: return 11;
+      case DType::bf16: return 8;
+      case DType::i64: return 63;
+      case DType::i32: return 31;
+      case DType::i16: return 15;
+      case DType::i8: return 7;
+      case DType::u8: return 8;
+      default: return 1;
     }
   };
   if (is_float(from)) {

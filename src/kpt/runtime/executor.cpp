@@ -27,14 +27,15 @@ struct Executor::Frame {
 // Weights as last seen: pointers, versions, and what the prologue made of them. Immutable once published.
 struct Executor::Weights {
   std::vector<uint64_t> versions;
-  std::vector<Tensor> tensors;                      // graph order; contiguous
-  std::vector<Tensor> derived;                      // by buffer index of persistent buffers
-  std::map<int, size_t> derived_of_buffer;          // plan buffer -> index in derived
+  std::vector<Tensor> tensors;              // graph order; contiguous
+  std::vector<Tensor> derived;              // by buffer index of persistent buffers
+  std::map<int, size_t> derived_of_buffer;  // plan buffer -> index in derived
 };
 
 Executor::~Executor() = default;
 
-Executor::Executor(Plan plan, std::shared_ptr<WeightSource> weights) : plan_(std::move(plan)), source_(std::move(weights)) {
+Executor::Executor(Plan plan, std::shared_ptr<WeightSource> weights)
+    : plan_(std::move(plan)), source_(std::move(weights)) {
   match_weights();
   for (const Value* in : plan_.graph.inputs()) {
     std::vector<int> axes;
@@ -71,8 +72,7 @@ Tensor Executor::checked_weight(size_t i) const {
   const Value& w = *plan_.graph.weights()[i];
   Tensor t = source_->tensor(source_index_[i]);
   bool fits = t.desc.dtype == w.type.dtype && t.desc.sizes.rank() == w.type.rank();
-  for (int d = 0; fits && d < w.type.rank(); ++d)
-    fits = Sym(t.desc.sizes[d]) == w.type.sizes[static_cast<size_t>(d)];
+  for (int d = 0; fits && d < w.type.rank(); ++d) fits = Sym(t.desc.sizes[d]) == w.type.sizes[static_cast<size_t>(d)];
   KPT_CHECK(fits, "runtime.weights", "got ", w.fqn, " as ", t.desc, ", want ", w.type,
             ": it changed since the model was optimised; try optimising again");
   return t.desc.is_contiguous() ? t : t.clone();
@@ -103,7 +103,8 @@ void Executor::run_prologue(Weights& weights) {
   std::map<int, Tensor> made;
   for (size_t i = 0; i < plan_.buffers.size(); ++i) {
     const BufferInfo& b = plan_.buffers[i];
-    if (b.kind == BufferKind::weight) buffers[i] = static_cast<char*>(weights.tensors[static_cast<size_t>(b.index)].data);
+    if (b.kind == BufferKind::weight)
+      buffers[i] = static_cast<char*>(weights.tensors[static_cast<size_t>(b.index)].data);
   }
   for (const PlanStep& step : plan_.prologue)
     for (const ValuePlace& p : step.outputs) {
@@ -163,7 +164,8 @@ void Executor::give_frame(std::unique_ptr<Frame> frame) {
 
 void Executor::bad_input(size_t index, const Tensor& got, const std::string& what) const {
   const Value& in = *plan_.graph.inputs()[index];
-  throw_error(ErrorKind::bad_input, "runtime", cat("input ", in.name, " has type ", got.desc, ", want ", in.type, ": ", what));
+  throw_error(ErrorKind::bad_input, "runtime",
+              cat("input ", in.name, " has type ", got.desc, ", want ", in.type, ": ", what));
 }
 
 void Executor::bind_symbols(const std::vector<Tensor>& inputs, std::vector<int64_t>& symbols) const {
@@ -267,7 +269,8 @@ std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const O
 
   std::vector<Tensor> held;  // contiguous copies of strided inputs
   std::vector<Tensor> outputs;
-  for (size_t i = 0; i < instance.outputs.size(); ++i) outputs.push_back(allocate(static_cast<int>(i), instance.outputs[i]));
+  for (size_t i = 0; i < instance.outputs.size(); ++i)
+    outputs.push_back(allocate(static_cast<int>(i), instance.outputs[i]));
   for (size_t i = 0; i < plan_.buffers.size(); ++i) {
     const BufferInfo& b = plan_.buffers[i];
     const auto index = static_cast<size_t>(b.index);
@@ -278,7 +281,8 @@ std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const O
       case BufferKind::output: start = static_cast<char*>(outputs[index].data); break;
       case BufferKind::persistent: {
         auto it = weights->derived_of_buffer.find(static_cast<int>(i));
-        start = it == weights->derived_of_buffer.end() ? nullptr : static_cast<char*>(weights->derived[it->second].data);
+        start =
+            it == weights->derived_of_buffer.end() ? nullptr : static_cast<char*>(weights->derived[it->second].data);
         break;
       }
       case BufferKind::input:

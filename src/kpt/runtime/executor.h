@@ -22,9 +22,9 @@ struct ExecutorCounters {
   std::atomic<int64_t> calls{0}, shapes_planned{0}, prologue_runs{0}, arena_allocations{0}, frames{0}, input_copies{0};
 };
 
-// Runs a plan. Thread-safe: each concurrent call takes a Frame (arena and pointers) of its own from a free list, so memory
-// is bounded by the largest number of callers at one time. Sizes seen before are found in a cache of kShapeCache sets
-// (least recently used out).
+// Runs a plan. Thread-safe: each concurrent call takes a Frame (arena and pointers) of its own from a free list, so
+// memory is bounded by the largest number of callers at one time. Sizes seen before are found in a cache of kShapeCache
+// sets (least recently used out).
 class Executor {
  public:
   // The plan must outlive nothing: it is held here. Runs the prologue once.
@@ -37,9 +37,9 @@ class Executor {
 
   const Plan& plan() const { return plan_; }
   const ExecutorCounters& counters() const { return counters_; }
-  std::shared_ptr<const Instance> instance(const SymEnv& env);           // from the cache, or made
+  std::shared_ptr<const Instance> instance(const SymEnv& env);            // from the cache, or made
   std::shared_ptr<const Instance> prologue() const { return prologue_; }  // null where there is none
-  int64_t derived_bytes() const;  // memory held by results of the prologue
+  int64_t derived_bytes() const;                                          // memory held by results of the prologue
 
  private:
   struct Frame;
@@ -55,12 +55,13 @@ class Executor {
   void bind_symbols(const std::vector<Tensor>& inputs, std::vector<int64_t>& symbols) const;
   [[noreturn]] void bad_input(size_t index, const Tensor& got, const std::string& what) const;
   std::shared_ptr<const Instance> instance(const std::vector<int64_t>& symbols);
-  std::vector<Tensor> execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate, StepObserver* observer,
+  std::vector<Tensor> execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
+                              StepObserver* observer,
                               const std::function<void(const Instance&, const std::vector<char*>&)>& finish);
 
   Plan plan_;
   std::shared_ptr<WeightSource> source_;
-  std::vector<size_t> source_index_;        // graph weight -> index in the source
+  std::vector<size_t> source_index_;  // graph weight -> index in the source
   std::vector<bool> feeds_prologue_;
   std::shared_ptr<const Instance> prologue_;
   std::vector<std::vector<int>> size_symbol_;  // [input][axis]: index of the symbol this size is, or -1

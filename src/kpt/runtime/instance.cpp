@@ -16,8 +16,8 @@ std::vector<BoundPlace> bind(const std::vector<ValuePlace>& places, const std::v
                              const SymEnv& env) {
   std::vector<BoundPlace> out;
   for (size_t i = 0; i < places.size(); ++i)
-    out.push_back({places[i].buffer,
-                   places[i].layout.offset.eval(env) * static_cast<int64_t>(size_of(values[i]->type.dtype))});
+    out.push_back(
+        {places[i].buffer, places[i].layout.offset.eval(env) * static_cast<int64_t>(size_of(values[i]->type.dtype))});
   return out;
 }
 

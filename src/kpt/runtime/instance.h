@@ -21,15 +21,15 @@ struct BoundStep {
   std::vector<BoundPlace> inputs, outputs;
 };
 
-// A plan at concrete sizes: kernels chosen and made ready, offsets known. Immutable; shared between frames. Making one is
-// arithmetic and a few small allocations: no compile.
+// A plan at concrete sizes: kernels chosen and made ready, offsets known. Immutable; shared between frames. Making one
+// is arithmetic and a few small allocations: no compile.
 struct Instance {
   SymEnv env;
   std::vector<BoundStep> steps;
-  std::vector<int64_t> arena_offset;   // for each buffer, -1 where it is not in the arena
-  int64_t arena_bytes = 0;             // slots only
-  int64_t workspace_bytes = 0;         // the largest any step asks for; lies behind the slots
-  std::vector<TensorDesc> outputs;     // of the model (not of the prologue)
+  std::vector<int64_t> arena_offset;  // for each buffer, -1 where it is not in the arena
+  int64_t arena_bytes = 0;            // slots only
+  int64_t workspace_bytes = 0;        // the largest any step asks for; lies behind the slots
+  std::vector<TensorDesc> outputs;    // of the model (not of the prologue)
 };
 
 // Asks the backend anew at these sizes and takes the first kernel that says yes.
@@ -37,8 +37,8 @@ struct Instance {
 std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env);
 
 // Runs the steps in order. `buffers[i]` is the start of buffer i; workspace has instance.workspace_bytes bytes.
-// `after` (may be null) is called behind each step: the probe of values. A kernel's exception becomes an Error that names
-// the node's text, the shapes, the kernel and the user's Python stack.
+// `after` (may be null) is called behind each step: the probe of values. A kernel's exception becomes an Error that
+// names the node's text, the shapes, the kernel and the user's Python stack.
 class StepObserver {
  public:
   virtual ~StepObserver() = default;

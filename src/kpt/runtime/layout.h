@@ -16,8 +16,9 @@ struct Layout {
 Layout contiguous_layout(const std::vector<Sym>& sizes);
 bool is_contiguous(const Layout& layout, const std::vector<Sym>& sizes);  // offset not looked at; sizes of 1 ignored
 
-// The layout of a view node's output over the buffer of its input; nullopt where no strides can say it for all values of
-// the symbols (a reshape across a permuted axis): then a copy is due. Pure. Throws Error{internal} for a node that is no view.
+// The layout of a view node's output over the buffer of its input; nullopt where no strides can say it for all values
+// of the symbols (a reshape across a permuted axis): then a copy is due. Pure. Throws Error{internal} for a node that
+// is no view.
 std::optional<Layout> view_layout(const Node& view, const Layout& base);
 
 }  // namespace kpt

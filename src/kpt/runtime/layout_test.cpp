@@ -11,7 +11,8 @@ namespace {
 // The layout of the last value of a chain of views over a contiguous %x.
 std::optional<Layout> layout_of(const std::string& body, std::string_view value) {
   static std::vector<Graph> keep;
-  keep.push_back(parse(cat("kpt.graph 1\nsym b in [1, 64] hint 2\nsym s in [1, 512] hint 16\n", body, "return %", value, "\n")));
+  keep.push_back(
+      parse(cat("kpt.graph 1\nsym b in [1, 64] hint 2\nsym s in [1, 512] hint 16\n", body, "return %", value, "\n")));
   const Graph& g = keep.back();
   std::map<const Value*, Layout> layouts;
   for (const Value* v : g.inputs()) layouts[v] = contiguous_layout(v->type.sizes);
@@ -30,14 +31,19 @@ std::string text(const std::optional<Layout>& l) {
   return out;
 }
 
-const char* kHeads = "input %x : f32[b, s, 384]\n%v = aten.reshape(%x, shape=[b, s, 12, 32]) : f32[b, s, 12, 32]\n"
-                     "%p = aten.permute(%v, dims=[0, 2, 1, 3]) : f32[b, 12, s, 32]\n";
+const char* kHeads =
+    "input %x : f32[b, s, 384]\n%v = aten.reshape(%x, shape=[b, s, 12, 32]) : f32[b, s, 12, 32]\n"
+    "%p = aten.permute(%v, dims=[0, 2, 1, 3]) : f32[b, 12, s, 32]\n";
 
-TEST(Layout, SplitHeadsIsAView) { EXPECT_EQ(text(layout_of(kHeads, "p")), text(Layout{0, {Sym::parse("384*s"), 32, 384, 1}})); }
+TEST(Layout, SplitHeadsIsAView) {
+  EXPECT_EQ(text(layout_of(kHeads, "p")), text(Layout{0, {Sym::parse("384*s"), 32, 384, 1}}));
+}
 
 TEST(Layout, MergingHeadsBackAfterTheSamePermuteIsAView) {
-  EXPECT_EQ(text(layout_of(cat(kHeads, "%q = aten.permute(%p, dims=[0, 2, 1, 3]) : f32[b, s, 12, 32]\n"
-                                       "%r = aten.reshape(%q, shape=[b, s, 384]) : f32[b, s, 384]\n"), "r")),
+  EXPECT_EQ(text(layout_of(cat(kHeads,
+                               "%q = aten.permute(%p, dims=[0, 2, 1, 3]) : f32[b, s, 12, 32]\n"
+                               "%r = aten.reshape(%q, shape=[b, s, 384]) : f32[b, s, 384]\n"),
+                           "r")),
             text(contiguous_layout({Sym::symbol("b"), Sym::symbol("s"), 384})));
 }
 
@@ -48,25 +54,34 @@ TEST(Layout, ReshapeAcrossAPermutedAxisNeedsACopy) {
 TEST(Layout, SliceOfAMergedLinearKeepsTheRowStride) {
   EXPECT_EQ(text(layout_of("input %x : f32[b, s, 1152]\n"
                            "%k = aten.slice.Tensor(%x, dim=2, start=384, end=768, step=1) : f32[b, s, 384]\n"
-                           "%v = aten.reshape(%k, shape=[b, s, 12, 32]) : f32[b, s, 12, 32]\n", "v")),
+                           "%v = aten.reshape(%k, shape=[b, s, 12, 32]) : f32[b, s, 12, 32]\n",
+                           "v")),
             text(Layout{384, {Sym::parse("1152*s"), 1152, 32, 1}}));
 }
 
 TEST(Layout, ExpandGivesStrideZero) {
-  EXPECT_EQ(text(layout_of("input %x : f32[1, s, 4]\n%e = aten.expand(%x, size=[b, s, 4], implicit=false) : f32[b, s, 4]\n", "e")),
+  EXPECT_EQ(text(layout_of(
+                "input %x : f32[1, s, 4]\n%e = aten.expand(%x, size=[b, s, 4], implicit=false) : f32[b, s, 4]\n", "e")),
             text(Layout{0, {0, 4, 1}}));
 }
 
 TEST(Layout, SelectMovesTheOffset) {
-  EXPECT_EQ(text(layout_of("input %x : f32[b, s, 384]\n%c = aten.select.int(%x, dim=1, index=s - 1) : f32[b, 384]\n", "c")),
-            text(Layout{Sym::parse("(s - 1)*384"), {Sym::parse("384*s"), 1}}));
+  EXPECT_EQ(
+      text(layout_of("input %x : f32[b, s, 384]\n%c = aten.select.int(%x, dim=1, index=s - 1) : f32[b, 384]\n", "c")),
+      text(Layout{Sym::parse("(s - 1)*384"), {Sym::parse("384*s"), 1}}));
 }
 
 TEST(Layout, ReshapeOfAStridedSliceSplitsOnlyWithinRuns) {
-  EXPECT_EQ(text(layout_of("input %x : f32[b, 8]\n%h = aten.slice.Tensor(%x, dim=1, start=0, end=4, step=1) : f32[b, 4]\n"
-                           "%r = aten.reshape(%h, shape=[b, 2, 2]) : f32[b, 2, 2]\n", "r")), text(Layout{0, {8, 2, 1}}));
-  EXPECT_EQ(text(layout_of("input %x : f32[b, 8]\n%h = aten.slice.Tensor(%x, dim=1, start=0, end=4, step=1) : f32[b, 4]\n"
-                           "%r = aten.reshape(%h, shape=[4*b]) : f32[4*b]\n", "r")), "copy");
+  EXPECT_EQ(
+      text(layout_of("input %x : f32[b, 8]\n%h = aten.slice.Tensor(%x, dim=1, start=0, end=4, step=1) : f32[b, 4]\n"
+                     "%r = aten.reshape(%h, shape=[b, 2, 2]) : f32[b, 2, 2]\n",
+                     "r")),
+      text(Layout{0, {8, 2, 1}}));
+  EXPECT_EQ(
+      text(layout_of("input %x : f32[b, 8]\n%h = aten.slice.Tensor(%x, dim=1, start=0, end=4, step=1) : f32[b, 4]\n"
+                     "%r = aten.reshape(%h, shape=[4*b]) : f32[4*b]\n",
+                     "r")),
+      "copy");
 }
 
 }  // namespace

@@ -128,7 +128,8 @@ class Planner {
       KPT_ASSERT(again, "runtime.plan", "no layout over a contiguous copy for ", print(*node));
       place.layout = std::move(*again);
     }
-    if (prologue_.count(node->operand(0)) || node->operand(0)->kind == Value::Kind::weight) prologue_.insert(node->out());
+    if (prologue_.count(node->operand(0)) || node->operand(0)->kind == Value::Kind::weight)
+      prologue_.insert(node->out());
     plan_.places[node->out()] = std::move(place);
   }
 
@@ -164,8 +165,7 @@ class Planner {
   enum class Answer { none, fallback, own };
 
   Answer ask(const Node& node, const std::vector<ValuePlace>& inputs, std::string* reasons = nullptr) const {
-    const Problem problem =
-        make_problem(node, inputs, places_of(node.outputs), hints_, plan_.options.threads);
+    const Problem problem = make_problem(node, inputs, places_of(node.outputs), hints_, plan_.options.threads);
     Answer answer = Answer::none;
     for (const Candidate& c : plan_.backend->candidates(node, problem, plan_.options.select)) {
       if (c.verdict.ok) {
@@ -212,7 +212,8 @@ class Planner {
     }
   }
 
-  // An output that fills its buffer in row-major order is computed straight into the caller's memory; any other is copied.
+  // An output that fills its buffer in row-major order is computed straight into the caller's memory; any other is
+  // copied.
   void place_outputs() {
     std::vector<Value*> outputs = plan_.graph.outputs();
     plan_.output_buffers.resize(outputs.size());

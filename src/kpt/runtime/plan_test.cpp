@@ -40,7 +40,8 @@ TEST(Plan, AnInputReturnedAsItIsIsCopied) {
 
 TEST(Plan, WeightsOnlyNodesRunOnce) {
   const char* text =
-      "kpt.graph 1\nsym b in [1, 8] hint 2\ninput %x : f32[b, 4]\nweight %w \"w\" : f32[4, 4]\nweight %v \"v\" : f32[4, 4]\n"
+      "kpt.graph 1\nsym b in [1, 8] hint 2\ninput %x : f32[b, 4]\nweight %w \"w\" : f32[4, 4]\nweight %v \"v\" : "
+      "f32[4, 4]\n"
       "%c = aten.cat([%w, %v], dim=0) : f32[8, 4]\n%y = aten.linear(%x, %c, none) : f32[b, 8]\nreturn %y\n";
   EXPECT_EQ(plan_of(text).prologue.size(), 1u);
   EXPECT_EQ(plan_of(text).steps.size(), 1u);
@@ -52,21 +53,26 @@ TEST(Plan, AWeightExpandedToTheBatchIsNoMatterForThePrologue) {
   const Plan plan = plan_of(
       "kpt.graph 1\nsym b in [1, 8] hint 2\ninput %x : f32[b, 4]\nweight %w \"w\" : f32[4]\n"
       "%e = aten.expand(%w, size=[b, 4], implicit=false) : f32[b, 4]\n"
-      "%m = aten.mean.dim(%e, dim=[0], keepdim=false, dtype=none) : f32[4]\n%y = aten.mul.Tensor(%x, %m) : f32[b, 4]\nreturn %y\n");
+      "%m = aten.mean.dim(%e, dim=[0], keepdim=false, dtype=none) : f32[4]\n%y = aten.mul.Tensor(%x, %m) : f32[b, "
+      "4]\nreturn %y\n");
   EXPECT_TRUE(plan.prologue.empty());
   EXPECT_EQ(plan.steps.size(), 2u);
 }
 
 TEST(Plan, ASymbolThatNoInputBindsIsRefused) {
-  EXPECT_THROW(plan_of("kpt.graph 1\nsym b in [1, 8] hint 2\ninput %x : f32[4]\n%y = aten.relu(%x) : f32[4]\nreturn %y\n"), Error);
+  EXPECT_THROW(
+      plan_of("kpt.graph 1\nsym b in [1, 8] hint 2\ninput %x : f32[4]\n%y = aten.relu(%x) : f32[4]\nreturn %y\n"),
+      Error);
 }
 
 TEST(Plan, AViewReturnedAsOutputIsCopiedOnlyWhenItDoesNotFillItsBuffer) {
-  const Plan whole = plan_of("kpt.graph 1\ninput %x : f32[2, 3]\n%a = aten.relu(%x) : f32[2, 3]\n"
-                             "%r = aten.reshape(%a, shape=[6]) : f32[6]\nreturn %r\n");
+  const Plan whole = plan_of(
+      "kpt.graph 1\ninput %x : f32[2, 3]\n%a = aten.relu(%x) : f32[2, 3]\n"
+      "%r = aten.reshape(%a, shape=[6]) : f32[6]\nreturn %r\n");
   EXPECT_EQ(whole.steps.size(), 1u);
-  const Plan part = plan_of("kpt.graph 1\ninput %x : f32[2, 3]\n%a = aten.relu(%x) : f32[2, 3]\n"
-                            "%r = aten.select.int(%a, dim=0, index=1) : f32[3]\nreturn %r\n");
+  const Plan part = plan_of(
+      "kpt.graph 1\ninput %x : f32[2, 3]\n%a = aten.relu(%x) : f32[2, 3]\n"
+      "%r = aten.select.int(%a, dim=0, index=1) : f32[3]\nreturn %r\n");
   EXPECT_EQ(part.steps.size(), 2u);
 }
 

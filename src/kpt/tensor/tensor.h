@@ -35,14 +35,15 @@ struct KPT_API Tensor {
   static Tensor empty(DType dtype, const Dims& sizes);
   static Tensor zeros(DType dtype, const Dims& sizes);
   template <class T>
-  static Tensor from(DType dtype, const Dims& sizes, const std::vector<T>& values);  // f32, f64, i64, i32, bool(uint8_t)
+  static Tensor from(DType dtype, const Dims& sizes,
+                     const std::vector<T>& values);  // f32, f64, i64, i32, bool(uint8_t)
 
   bool defined() const { return data != nullptr || desc.numel() == 0; }
   // Element by linear (row-major) index, converted; for tests and references, not for hot loops.
   double at(int64_t index) const;
   void set(int64_t index, double value);
-  Tensor clone() const;                // contiguous copy
-  Tensor to(DType dtype) const;        // contiguous copy, round to nearest even
+  Tensor clone() const;          // contiguous copy
+  Tensor to(DType dtype) const;  // contiguous copy, round to nearest even
 };
 
 // Bit-exact conversions used everywhere (round to nearest even, NaN kept quiet).

@@ -9,8 +9,8 @@
 
 namespace kpt {
 
-// Where a model's weights live. The runtime never copies them while dtypes agree: it borrows the pointers, so an edit in
-// place is seen at once. What it derived from weights (merged, folded) is made again when `version(i)` changed.
+// Where a model's weights live. The runtime never copies them while dtypes agree: it borrows the pointers, so an edit
+// in place is seen at once. What it derived from weights (merged, folded) is made again when `version(i)` changed.
 // Implementations must be thread-safe for concurrent reads.
 class KPT_API WeightSource {
  public:

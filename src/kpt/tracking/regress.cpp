@@ -73,28 +73,20 @@ Outcome decide(Range range, double log_tolerance) {
 
 std::string_view name(Severity severity) {
   switch (severity) {
-    case Severity::none:
-      return "none";
-    case Severity::minor:
-      return "minor";
-    case Severity::moderate:
-      return "moderate";
-    case Severity::severe:
-      return "severe";
+    case Severity::none: return "none";
+    case Severity::minor: return "minor";
+    case Severity::moderate: return "moderate";
+    case Severity::severe: return "severe";
   }
   return "?";
 }
 
 std::string_view name(Outcome outcome) {
   switch (outcome) {
-    case Outcome::none:
-      return "none";
-    case Outcome::regression:
-      return "regression";
-    case Outcome::gain:
-      return "gain";
-    case Outcome::no_verdict:
-      return "no_verdict";
+    case Outcome::none: return "none";
+    case Outcome::regression: return "regression";
+    case Outcome::gain: return "gain";
+    case Outcome::no_verdict: return "no_verdict";
   }
   return "?";
 }

@@ -54,10 +54,8 @@ void Database::fail(int code) const {
                       ", want one that passes PRAGMA integrity_check; it was left as it is, try a copy or import from "
                       "JSON lines",
                       said));
-    case SQLITE_NOMEM:
-      throw_error(ErrorKind::resource, kWhere, cat("got no memory for ", path_, said));
-    default:
-      throw_error(ErrorKind::internal, kWhere, cat("got a fault in ", path_, said));
+    case SQLITE_NOMEM: throw_error(ErrorKind::resource, kWhere, cat("got no memory for ", path_, said));
+    default: throw_error(ErrorKind::internal, kWhere, cat("got a fault in ", path_, said));
   }
 }
 

@@ -35,7 +35,8 @@ Judgement judge(const std::string& level, DType dtype, const Distance& fresh, co
                 const Distance* original_in_bf16) {
   if (!is_float(dtype)) {
     // Integer outputs (argmax) may differ where the original itself differs from the reference.
-    return against(fresh.rel_rmse, 2 * original.rel_rmse, cat("share of unequal elements; 2 x the original's ", original.rel_rmse));
+    return against(fresh.rel_rmse, 2 * original.rel_rmse,
+                   cat("share of unequal elements; 2 x the original's ", original.rel_rmse));
   }
   if (level == "aggressive") {
     Judgement j = against(fresh.rel_rmse, 0.05, "aggressive: 0.05 and cosine >= 0.999");
@@ -46,10 +47,12 @@ Judgement judge(const std::string& level, DType dtype, const Distance& fresh, co
     return j;
   }
   if (level == "balanced" && original_in_bf16)
-    return against(fresh.rel_rmse, 1.5 * original_in_bf16->rel_rmse, cat("1.5 x ", original_in_bf16->rel_rmse, " of the original in bf16"));
+    return against(fresh.rel_rmse, 1.5 * original_in_bf16->rel_rmse,
+                   cat("1.5 x ", original_in_bf16->rel_rmse, " of the original in bf16"));
   KPT_CHECK(level == "conservative" || level == "balanced", "validation.judge", "got level ", level,
             ", want conservative, balanced or aggressive");
-  return against(fresh.rel_rmse, 2 * original.rel_rmse + slack(dtype), cat("2 x ", original.rel_rmse, " + ", slack(dtype)));
+  return against(fresh.rel_rmse, 2 * original.rel_rmse + slack(dtype),
+                 cat("2 x ", original.rel_rmse, " + ", slack(dtype)));
 }
 
 Interval bootstrap(const std::vector<double>& log_ratios, uint64_t seed) {

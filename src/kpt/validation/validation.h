@@ -10,8 +10,8 @@ namespace kpt {
 
 // Distance of x from the reference: RMSE(x, ref) / RMS(ref) and cosine, in f64 over all elements of any dtypes.
 // Elements where both are NaN, or both the same infinity, agree; where only one is, rel_rmse is infinite and
-// `nonfinite` counts them. RMS(ref) = 0: rel_rmse is 0 if x is all zero too, else infinite. Integer and bool tensors are
-// compared exactly: `rel_rmse` is the share of unequal elements.
+// `nonfinite` counts them. RMS(ref) = 0: rel_rmse is 0 if x is all zero too, else infinite. Integer and bool tensors
+// are compared exactly: `rel_rmse` is the share of unequal elements.
 struct Distance {
   double rel_rmse = 0;
   double cosine = 1;
@@ -21,8 +21,9 @@ struct Distance {
 };
 KPT_API Distance distance(const Tensor& x, const Tensor& reference);
 
-// The rule of the level (docs/decisions): conservative e(new) <= 2 e(original) + 1e-6 (the constant scaled to the dtype: 1e-6
-// for f32, 1e-2 * 2^-8 .. see judge.cpp); balanced e(new) <= 1.5 e(original in bf16); aggressive e(new) <= 0.05 and cosine >= 0.999.
+// The rule of the level (docs/decisions): conservative e(new) <= 2 e(original) + 1e-6 (the constant scaled to the
+// dtype: 1e-6 for f32, 1e-2 * 2^-8 .. see judge.cpp); balanced e(new) <= 1.5 e(original in bf16); aggressive e(new) <=
+// 0.05 and cosine >= 0.999.
 struct Judgement {
   bool ok = false;
   double bound = 0;

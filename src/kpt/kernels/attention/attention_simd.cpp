@@ -82,15 +82,9 @@ void pack_mask(const AttentionProblem& p, const void* mask, int64_t offset, int6
   if (p.mask == MaskKind::boolean)
     return pack(to, width, static_cast<const Keep*>(mask) + offset, p.mask_s, p.mask_t, lanes, count);
   switch (p.mask_elem) {
-    case Elem::f32:
-      pack(to, width, static_cast<const float*>(mask) + offset, p.mask_s, p.mask_t, lanes, count);
-      break;
-    case Elem::bf16:
-      pack(to, width, static_cast<const Bf16*>(mask) + offset, p.mask_s, p.mask_t, lanes, count);
-      break;
-    case Elem::f16:
-      pack(to, width, static_cast<const F16*>(mask) + offset, p.mask_s, p.mask_t, lanes, count);
-      break;
+    case Elem::f32: pack(to, width, static_cast<const float*>(mask) + offset, p.mask_s, p.mask_t, lanes, count); break;
+    case Elem::bf16: pack(to, width, static_cast<const Bf16*>(mask) + offset, p.mask_s, p.mask_t, lanes, count); break;
+    case Elem::f16: pack(to, width, static_cast<const F16*>(mask) + offset, p.mask_s, p.mask_t, lanes, count); break;
   }
   const float log2e = static_cast<float>(kLog2E);
   for (int64_t i = 0; i < count * width; i += kLanes) store(to + i, load(to + i) * log2e);
@@ -248,15 +242,9 @@ void attention_task(const AttentionProblem& p, const AttentionPlan& plan, const 
     return;
   }
   for (int64_t i = first; i < last; ++i) switch (p.elem) {
-      case Elem::f32:
-        unit_of<float>(p, plan, at, i, s);
-        break;
-      case Elem::bf16:
-        unit_of<Bf16>(p, plan, at, i, s);
-        break;
-      case Elem::f16:
-        unit_of<F16>(p, plan, at, i, s);
-        break;
+      case Elem::f32: unit_of<float>(p, plan, at, i, s); break;
+      case Elem::bf16: unit_of<Bf16>(p, plan, at, i, s); break;
+      case Elem::f16: unit_of<F16>(p, plan, at, i, s); break;
     }
 }
 

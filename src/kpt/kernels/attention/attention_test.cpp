@@ -98,20 +98,11 @@ TEST(Attention, SweepOfSizesMasksAndLayouts) {
     c.causal = i % 3 == 0;
     c.layout = i % 2 ? "bshd" : "bhsd";
     switch (i % 5) {
-      case 1:
-        c.kind = "key", c.mask = bools({b, t}, i);
-        break;
-      case 2:
-        c.kind = "bool", c.mask = bools({b, 1, s, t}, i);
-        break;
-      case 3:
-        c.kind = "add", c.mask = random(i % 2 ? DType::f32 : dtype, {1, h, s, t}, i);
-        break;
-      case 4:
-        c.kind = "bool", c.mask = bools({b, 1, 1, t}, i);
-        break;
-      default:
-        break;
+      case 1: c.kind = "key", c.mask = bools({b, t}, i); break;
+      case 2: c.kind = "bool", c.mask = bools({b, 1, s, t}, i); break;
+      case 3: c.kind = "add", c.mask = random(i % 2 ? DType::f32 : dtype, {1, h, s, t}, i); break;
+      case 4: c.kind = "bool", c.mask = bools({b, 1, 1, t}, i); break;
+      default: break;
     }
     check(c);
   }

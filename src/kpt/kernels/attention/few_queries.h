@@ -42,12 +42,9 @@ VecF hidden_or_added(const AttentionProblem& p, const void* mask, int64_t at, in
   if (p.mask == MaskKind::add) {
     const float log2e = static_cast<float>(kLog2E);
     switch (p.mask_elem) {
-      case Elem::f32:
-        return load_strided(static_cast<const float*>(mask) + at, p.mask_t, n) * log2e;
-      case Elem::bf16:
-        return load_strided(static_cast<const Bf16*>(mask) + at, p.mask_t, n) * log2e;
-      case Elem::f16:
-        return load_strided(static_cast<const F16*>(mask) + at, p.mask_t, n) * log2e;
+      case Elem::f32: return load_strided(static_cast<const float*>(mask) + at, p.mask_t, n) * log2e;
+      case Elem::bf16: return load_strided(static_cast<const Bf16*>(mask) + at, p.mask_t, n) * log2e;
+      case Elem::f16: return load_strided(static_cast<const F16*>(mask) + at, p.mask_t, n) * log2e;
     }
   }
   return select(load_strided(static_cast<const Keep*>(mask) + at, p.mask_t, n) < 0.f, splat(kMinusInf), VecF{});
@@ -158,12 +155,9 @@ void few_queries_of(const AttentionProblem& p, const AttentionPlan& plan, const 
 void few_queries(const AttentionProblem& p, const AttentionPlan& plan, const AttentionPointers& at, int64_t head,
                  float* memory) {
   switch (p.elem) {
-    case Elem::f32:
-      return few_queries_of<float>(p, plan, at, head, memory);
-    case Elem::bf16:
-      return few_queries_of<Bf16>(p, plan, at, head, memory);
-    case Elem::f16:
-      return few_queries_of<F16>(p, plan, at, head, memory);
+    case Elem::f32: return few_queries_of<float>(p, plan, at, head, memory);
+    case Elem::bf16: return few_queries_of<Bf16>(p, plan, at, head, memory);
+    case Elem::f16: return few_queries_of<F16>(p, plan, at, head, memory);
   }
 }
 

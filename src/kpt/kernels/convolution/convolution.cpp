@@ -211,7 +211,8 @@ ConvCall checked(const Problem& problem) {
 
 void register_convolution(KernelRegistry& registry) {
   for (const char* op : {"aten.convolution", "kpt.convolution"}) {
-    registry.add({op, "kpt", "cpu", "convolution_cpu", 0, supports, [](const Problem& p) { return make_conv(checked(p)); }});
+    registry.add(
+        {op, "kpt", "cpu", "convolution_cpu", 0, supports, [](const Problem& p) { return make_conv(checked(p)); }});
     registry.add({op, "reference", "cpu", "convolution_reference", 0, reference_supports,
                   [](const Problem& p) { return make_conv_reference(checked(p)); }});
   }

@@ -6,8 +6,8 @@
 
 namespace kpt {
 
-// aten.convolution(%x, %w, %b, stride=[..], padding=[..], dilation=[..], transposed=false, output_padding=[..], groups=1)
-// kpt.convolution(the same, act="none")
+// aten.convolution(%x, %w, %b, stride=[..], padding=[..], dilation=[..], transposed=false, output_padding=[..],
+// groups=1) kpt.convolution(the same, act="none")
 //
 // x: [B, C, H, W] or [B, C, L]; w: [O, C / groups, kh, kw] or [O, C / groups, k], row-major; b: [O] or none;
 // y: [B, O, oh, ow] or [B, O, ol], row-major. `act` as in kpt.linear.

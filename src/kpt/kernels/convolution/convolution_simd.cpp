@@ -229,12 +229,9 @@ int64_t conv_worker_floats(const ConvProblem& p, const ConvPlan& plan) {
 void conv_task(const ConvProblem& p, const ConvPlan& plan, const ConvPointers& at, int64_t task, void* scratch) {
   const Scratch s = scratch_of(p, plan, static_cast<float*>(scratch), nullptr);
   switch (p.elem) {
-    case Elem::f32:
-      return task_of<float>(p, plan, at, task, s);
-    case Elem::bf16:
-      return task_of<Bf16>(p, plan, at, task, s);
-    case Elem::f16:
-      return task_of<F16>(p, plan, at, task, s);
+    case Elem::f32: return task_of<float>(p, plan, at, task, s);
+    case Elem::bf16: return task_of<Bf16>(p, plan, at, task, s);
+    case Elem::f16: return task_of<F16>(p, plan, at, task, s);
   }
 }
 

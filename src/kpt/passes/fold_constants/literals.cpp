@@ -40,14 +40,10 @@ bool computable(DType dtype) { return dtype != DType::f16 && dtype != DType::bf1
 // v as the dtype holds it; none where it does not fit an integer type.
 std::optional<double> rounded(double v, DType dtype) {
   switch (dtype) {
-    case DType::boolean:
-      return v != 0 ? 1.0 : 0.0;
-    case DType::f64:
-      return v;
-    case DType::f32:
-      return static_cast<double>(static_cast<float>(v));
-    default:
-      break;
+    case DType::boolean: return v != 0 ? 1.0 : 0.0;
+    case DType::f64: return v;
+    case DType::f32: return static_cast<double>(static_cast<float>(v));
+    default: break;
   }
   if (is_float(dtype) || !std::isfinite(v)) return std::nullopt;
   const double t = std::trunc(v);

@@ -21,20 +21,13 @@ inline __attribute__((always_inline)) void each_vector(const Tile& tile, F f) {
 // Not inlined: one copy of each activation's code in a file, called once a group.
 inline __attribute__((noinline)) void activate(const Tile& tile, Act act) {
   switch (act) {
-    case Act::none:
-      return;
-    case Act::gelu:
-      return each_vector(tile, [](VecF x) { return gelu_erf(x); });
-    case Act::gelu_tanh:
-      return each_vector(tile, [](VecF x) { return gelu_tanh(x); });
-    case Act::silu:
-      return each_vector(tile, [](VecF x) { return silu(x); });
-    case Act::relu:
-      return each_vector(tile, [](VecF x) { return relu(x); });
-    case Act::tanh:
-      return each_vector(tile, [](VecF x) { return tanh(x); });
-    case Act::sigmoid:
-      return each_vector(tile, [](VecF x) { return sigmoid(x); });
+    case Act::none: return;
+    case Act::gelu: return each_vector(tile, [](VecF x) { return gelu_erf(x); });
+    case Act::gelu_tanh: return each_vector(tile, [](VecF x) { return gelu_tanh(x); });
+    case Act::silu: return each_vector(tile, [](VecF x) { return silu(x); });
+    case Act::relu: return each_vector(tile, [](VecF x) { return relu(x); });
+    case Act::tanh: return each_vector(tile, [](VecF x) { return tanh(x); });
+    case Act::sigmoid: return each_vector(tile, [](VecF x) { return sigmoid(x); });
   }
 }
 

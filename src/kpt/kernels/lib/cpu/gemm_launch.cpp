@@ -96,20 +96,13 @@ class GemmReference : public Launch {
 
 double activate(Act act, double x) {
   switch (act) {
-    case Act::none:
-      return x;
-    case Act::gelu:
-      return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
-    case Act::gelu_tanh:
-      return x * 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Act::silu:
-      return x / (1 + std::exp(-x));
-    case Act::relu:
-      return x < 0 ? 0 : x;
-    case Act::tanh:
-      return std::tanh(x);
-    case Act::sigmoid:
-      return 1 / (1 + std::exp(-x));
+    case Act::none: return x;
+    case Act::gelu: return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+    case Act::gelu_tanh: return x * 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Act::silu: return x / (1 + std::exp(-x));
+    case Act::relu: return x < 0 ? 0 : x;
+    case Act::tanh: return std::tanh(x);
+    case Act::sigmoid: return 1 / (1 + std::exp(-x));
   }
   return x;
 }

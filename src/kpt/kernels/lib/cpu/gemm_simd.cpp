@@ -179,12 +179,9 @@ void gemm_reset(void* scratch) { *static_cast<int64_t*>(scratch) = 0; }
 void gemm_task(const GemmProblem& p, const GemmPlan& plan, const GemmPointers& at, int64_t task, void* scratch) {
   const Scratch s = scratch_of(plan, scratch);
   switch (p.elem) {
-    case Elem::f32:
-      return task_of<float>(p, plan, at, task, s);
-    case Elem::bf16:
-      return task_of<Bf16>(p, plan, at, task, s);
-    case Elem::f16:
-      return task_of<F16>(p, plan, at, task, s);
+    case Elem::f32: return task_of<float>(p, plan, at, task, s);
+    case Elem::bf16: return task_of<Bf16>(p, plan, at, task, s);
+    case Elem::f16: return task_of<F16>(p, plan, at, task, s);
   }
 }
 
