@@ -73,6 +73,12 @@ std::vector<at::Tensor> TorchModel::probe(std::vector<at::Tensor> inputs, std::v
   return outputs;
 }
 
+std::string TorchModel::profile(std::vector<at::Tensor> inputs, int64_t rounds) {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  KPT_CHECK(rounds >= 1 && rounds <= 100000, "bridge", "got ", rounds, " rounds, want 1 to 100000");
+  return model_->profile(borrow_inputs(inputs), static_cast<int>(rounds));
+}
+
 void TorchModel::set_weight(int64_t index, at::Tensor tensor) {
   const std::unique_lock<std::shared_mutex> lock(mutex_);
   KPT_CHECK(index >= 0, "bridge", "got weight ", index, ", want 0 or more");

@@ -35,6 +35,7 @@ class TorchModel final : public torch::CustomClassHolder {
   TorchModel(std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights, std::string options);
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs);
   std::vector<at::Tensor> probe(std::vector<at::Tensor> inputs, std::vector<std::string> keep);
+  std::string profile(std::vector<at::Tensor> inputs, int64_t rounds);
   void set_weight(int64_t index, at::Tensor tensor);  // waits for runs in flight
   void refresh_weights();                             // what was derived from weights is made again at the next run
   const Model& model() const { return *model_; }

@@ -110,6 +110,8 @@ void define_model(torch::Library& library) {
            [](const ModelPtr& m, std::vector<at::Tensor> inputs, std::vector<std::string> keep) {
              return guarded([&] { return m->probe(std::move(inputs), std::move(keep)); });
            })
+      .def("profile", [](const ModelPtr& m, std::vector<at::Tensor> inputs,
+                         int64_t rounds) { return guarded([&] { return m->profile(std::move(inputs), rounds); }); })
       .def("set_weight", [](const ModelPtr& m, int64_t index,
                             at::Tensor tensor) { guarded([&] { m->set_weight(index, std::move(tensor)); }); })
       .def("refresh_weights", [](const ModelPtr& m) { guarded([&] { m->refresh_weights(); }); })

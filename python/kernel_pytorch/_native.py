@@ -149,6 +149,10 @@ class Model:
         """Copies of the values named (names of the optimised graph), in that order."""
         return self._method("probe", inputs, names)
 
+    def profile(self, inputs: list[torch.Tensor], rounds: int) -> dict[str, Any]:
+        """Runs `rounds` calls with a clock around every step; what src/kpt/engine/profile.h says."""
+        return json.loads(self._method("profile", inputs, rounds))
+
     def set_weight(self, index: int, tensor: torch.Tensor) -> None:
         """Another tensor of the same dtype and sizes stands for the weight from the next run on."""
         self._method("set_weight", index, tensor)
@@ -177,3 +181,35 @@ class Model:
             return getattr(self._native, name)(*args)
         except RuntimeError as error:
             raise _translated(error) from None
+
+
+class History:
+    """Measurements in an SQLite file, and verdicts about them: src/kpt/tracking/history_json.h. Objects in and out."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, path: str, mode: str):
+        _load()
+        try:
+            self._native = torch.classes.kernel_pytorch.History(path, mode)
+        except RuntimeError as error:
+            raise _translated(error) from None
+
+    def call(self, name: str, **fields: Any) -> dict[str, Any]:
+        """One of record, list, baseline, compare, export_jsonl, import_jsonl, check."""
+        method = getattr(self._native, name)
+        try:
+            return json.loads(method() if name == "check" else method(json.dumps(fields)))
+        except RuntimeError as error:
+            raise _translated(error) from None
+
+
+def history_function(name: str, **fields: Any) -> dict[str, Any]:
+    """One that needs no database: key, machine, verdict_paired, verdict_historical, verdict_exact, calibrate,
+    discoveries."""
+    _load()
+    function = getattr(torch.classes.kernel_pytorch.History, name)
+    try:
+        return json.loads(function() if name == "machine" else function(json.dumps(fields)))
+    except RuntimeError as error:
+        raise _translated(error) from None

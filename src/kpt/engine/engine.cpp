@@ -9,6 +9,7 @@
 #include "kpt/base/counters.h"
 #include "kpt/base/log.h"
 #include "kpt/base/settings.h"
+#include "kpt/engine/profile.h"
 #include "kpt/engine/report.h"
 #include "kpt/fusion/fusion.h"
 #include "kpt/hardware/cpu.h"
@@ -38,6 +39,9 @@ class CompiledModel final : public Model {
   }
   std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep) override {
     return executor_.probe(inputs, keep);
+  }
+  std::string profile(const std::vector<Tensor>& inputs, int rounds) override {
+    return profile_json(executor_, inputs, rounds);
   }
   const Graph& graph() const override { return executor_.plan().graph; }
   std::string text() const override { return print(graph()); }

@@ -61,6 +61,8 @@ class KPT_API Model {
   //  "steps": [{value, op, provider, kernel, config, where, stack}], "fallbacks": [{op, value, reason, where, stack}],
   //  "memory": {"peak_bytes", "no_reuse_bytes", "weights_bytes", "derived_bytes", "formula"}, "seconds": {...}}
   virtual std::string report() const = 0;
+  // Runs `rounds` calls with a clock around every step; JSON as profile.h says.
+  virtual std::string profile(const std::vector<Tensor>& inputs, int rounds) = 0;
   // Exact counts since compile: shapes planned, prologue runs, arena allocations, calls.
   virtual std::map<std::string, int64_t> counters() const = 0;
 };

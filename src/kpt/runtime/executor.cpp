@@ -235,6 +235,12 @@ std::shared_ptr<const Instance> Executor::instance(const SymEnv& env) {
   return instance(symbols);
 }
 
+std::shared_ptr<const Instance> Executor::instance_for(const std::vector<Tensor>& inputs) {
+  std::vector<int64_t> symbols;
+  bind_symbols(inputs, symbols);
+  return instance(symbols);
+}
+
 std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
                                       StepObserver* observer,
                                       const std::function<void(const Instance&, const std::vector<char*>&)>& finish) {
@@ -301,8 +307,9 @@ std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const O
   return outputs;
 }
 
-std::vector<Tensor> Executor::run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate) {
-  return execute(inputs, allocate, nullptr, nullptr);
+std::vector<Tensor> Executor::run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
+                                  StepObserver* observer) {
+  return execute(inputs, allocate, observer, nullptr);
 }
 
 namespace {

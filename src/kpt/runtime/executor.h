@@ -31,15 +31,17 @@ class Executor {
   Executor(Plan plan, std::shared_ptr<WeightSource> weights);
   ~Executor();
 
-  std::vector<Tensor> run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate);
+  std::vector<Tensor> run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
+                          StepObserver* observer = nullptr);
   // As run; then clones of the named values.
   std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep);
 
   const Plan& plan() const { return plan_; }
   const ExecutorCounters& counters() const { return counters_; }
-  std::shared_ptr<const Instance> instance(const SymEnv& env);            // from the cache, or made
-  std::shared_ptr<const Instance> prologue() const { return prologue_; }  // null where there is none
-  int64_t derived_bytes() const;                                          // memory held by results of the prologue
+  std::shared_ptr<const Instance> instance(const SymEnv& env);                      // from the cache, or made
+  std::shared_ptr<const Instance> instance_for(const std::vector<Tensor>& inputs);  // at the sizes of these inputs
+  std::shared_ptr<const Instance> prologue() const { return prologue_; }            // null where there is none
+  int64_t derived_bytes() const;  // memory held by results of the prologue
 
  private:
   struct Frame;

@@ -105,6 +105,7 @@ void run_steps(const Instance& instance, const std::vector<char*>& buffers, void
     outputs.clear();
     for (const BoundPlace& p : step.inputs) inputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
     for (const BoundPlace& p : step.outputs) outputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
+    if (observer) observer->before(step);
     try {
       step.launch->run({inputs.data(), outputs.data(), workspace});
     } catch (const Error& e) {

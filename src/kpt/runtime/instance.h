@@ -37,11 +37,12 @@ struct Instance {
 std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env);
 
 // Runs the steps in order. `buffers[i]` is the start of buffer i; workspace has instance.workspace_bytes bytes.
-// `after` (may be null) is called behind each step: the probe of values. A kernel's exception becomes an Error that
-// names the node's text, the shapes, the kernel and the user's Python stack.
+// The observer (may be null) is told of each step: values are probed and times taken so. A kernel's exception becomes
+// an Error that names the node's text, the shapes, the kernel and the user's Python stack.
 class StepObserver {
  public:
   virtual ~StepObserver() = default;
+  virtual void before(const BoundStep&) {}
   virtual void after(const BoundStep& step, const std::vector<char*>& buffers) = 0;
 };
 void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, StepObserver* observer);
