@@ -19,7 +19,8 @@ from pathlib import Path
 
 ROOM = re.compile(r"^kpt_(room|app)\(([^)]*)\)", re.MULTILINE)
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
-FOREIGN = re.compile(r"^(torch/|ATen/|c10/|caffe2/|pybind11/|Python\.h$|cuda|nvrtc|cublas|cudnn)")
+TORCH = re.compile(r"^(torch/|ATen/|c10/|caffe2/|pybind11/|Python\.h$)")
+VENDOR = re.compile(r"^(cuda|nvrtc|cublas|cudnn)")  # types alone; the room cuda opens the libraries at run time
 KEYWORDS = {"LAYER", "DEPS", "MANIFEST", "REGISTRY", "REGISTRY_HEADER", "LEAVES", "LINK"}
 
 
@@ -102,8 +103,10 @@ def check_file(root: Path, rooms: dict[str, Room], room: Room, path: Path) -> li
     for match in INCLUDE.finditer(text):
         name = match.group(2)
         where = f"{path.relative_to(root)}:{text.count(chr(10), 0, match.start(2)) + 1}"
-        if FOREIGN.match(name) and room.folder != root / "python/bridge":
-            faults.append(f"{where}: got <{name}>, want neither Torch, Python nor a vendor's library in the core")
+        if TORCH.match(name) and room.folder != root / "python/bridge":
+            faults.append(f"{where}: got <{name}>, want neither Torch nor Python in the core")
+        if VENDOR.match(name) and room.folder != root / "src/kpt/cuda":
+            faults.append(f"{where}: got <{name}>, want a vendor's header in the room cuda alone")
         if not name.startswith("kpt/"):
             if match.group(1) == '"' and room.folder != root / "python/bridge":
                 faults.append(f'{where}: got "{name}", want the full path "kpt/..."')

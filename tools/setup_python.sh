@@ -15,6 +15,9 @@ wanted=$(cat requirements.lock "$@" tools/setup_python.sh | sha256sum | cut -d' 
 # Two runs of `uv` so that a slow download shows which file it belongs to.
 for file in "$@"; do .venv/bin/uv pip install --python .venv/bin/python -c requirements.lock -r "$file"; done
 
+# Headers alone are wanted of this one; what it depends on is half a gigabyte of other tools.
+.venv/bin/uv pip install --python .venv/bin/python --no-deps nvidia-cudnn-frontend==1.32.0
+
 # The package is used from the source tree, so an edit is seen without installing again.
 site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo "$PWD/python" >"$site/kernel_pytorch_source.pth"

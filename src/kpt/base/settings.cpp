@@ -31,6 +31,10 @@ constexpr auto kTable = std::to_array<SettingInfo>({
     {"disable", "KPT_DISABLE", text, "", 0, 0, "", "Passes and fusions to switch off, by name, separated by commas."},
     {"dump_dir", "KPT_DUMP_DIR", text, "", 0, 0, "",
      "Folder that gets the graph's text after every pass that changed it; empty writes nothing."},
+    {"cuda_path", "KPT_CUDA_PATH", text, "", 0, 0, "",
+     "Folders with NVIDIA's libraries (NVRTC, cuBLASLt, cuDNN), separated by commas; searched before the loader's path."},
+    {"cache_dir", "KPT_CACHE_DIR", text, "", 0, 0, "",
+     "Folder for compiled CUDA kernels; empty takes $XDG_CACHE_HOME or ~/.cache, then kernel_pytorch."},
     {"log", "KPT_LOG", choice, "warn", 0, 0, "error warn info debug", "Least important level of log line to print."},
 });
 static_assert(kTable.size() <= kMaxSettings);

@@ -9,6 +9,10 @@
 #include <random>
 #include <set>
 
+#include "kpt/base/threads.h"
+#include "kpt/cuda/nvrtc.h"
+#include "kpt/kernels/lib/cuda/work.h"
+
 namespace kpt::conformance {
 namespace {
 
@@ -65,6 +69,58 @@ struct Guarded {
     return true;
   }
 };
+
+// Memory on the GPU that mirrors a host tensor's bytes.
+class OnDevice {
+ public:
+  OnDevice(const void* host, int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
+    cuda_check(cuda().cuMemAlloc(&pointer_, bytes_ + 256), "conformance");
+    cuda_check(cuda().cuMemcpyHtoDAsync(pointer_, host, bytes_, nullptr), "conformance");
+  }
+  OnDevice(OnDevice&& other) noexcept : bytes_(other.bytes_), pointer_(std::exchange(other.pointer_, 0)) {}
+  ~OnDevice() {
+    if (pointer_) cuda().cuMemFree(pointer_);
+  }
+  void* data() const { return reinterpret_cast<void*>(pointer_); }
+  void read(void* host) const {
+    cuda_check(cuda().cuMemcpyDtoHAsync(host, pointer_, bytes_, nullptr), "conformance");
+    cuda_check(cuda().cuStreamSynchronize(nullptr), "conformance");
+  }
+
+ private:
+  size_t bytes_;
+  CUdeviceptr pointer_ = 0;
+};
+
+int64_t bytes_of(const TensorDesc& d) { return extent(d) * static_cast<int64_t>(size_of(d.dtype)); }
+
+// As the CPU's way, with inputs, outputs and workspace (guards included) on the GPU.
+void run_on_gpu(const Launch& launch, const Problem& problem, const std::vector<Tensor>& inputs,
+                std::vector<Guarded>& outputs, Guarded& workspace) {
+  std::vector<OnDevice> memory;
+  std::vector<const void*> in;
+  std::vector<void*> out;
+  memory.reserve(inputs.size() + outputs.size() + 1);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    memory.emplace_back(inputs[i].data, bytes_of(problem.inputs[i]));
+    in.push_back(memory.back().data());
+  }
+  for (const Guarded& g : outputs) {
+    memory.emplace_back(g.bytes.data, g.size + kGuard);
+    out.push_back(memory.back().data());
+  }
+  memory.emplace_back(workspace.bytes.data, workspace.size + kGuard);
+  launch.run({in.data(), out.data(), memory.back().data(), nullptr});
+  for (size_t o = 0; o < outputs.size(); ++o) memory[inputs.size() + o].read(outputs[o].bytes.data);
+  memory.back().read(workspace.bytes.data);
+}
+
+// What a kernel's configuration sees of the GPU: the one in hand, else one like an H200.
+GpuTraits gpu_traits() {
+  if (!cuda_here()) return {90, 132, 60 << 20, 232448};
+  const CudaDevice& d = cuda_devices().front();
+  return {d.arch, d.multiprocessors, d.l2_bytes, d.shared_bytes};
+}
 
 const Kernel* reference_of(const Problem& p, std::string& why) {
   static std::vector<std::shared_ptr<const Kernel>> keep;
@@ -164,14 +220,18 @@ std::vector<Tensor> make_inputs(const Case& c) {
 std::string run_kernel(const Kernel& kernel, const Problem& problem, const std::vector<Tensor>& inputs,
                        std::vector<Tensor>& outputs) {
   const std::unique_ptr<Launch> launch = kernel.make(problem);
+  launch->prepare();
   std::vector<const void*> in;
   std::vector<void*> out;
   std::vector<Guarded> guarded;
   for (const Tensor& t : inputs) in.push_back(t.data);
   for (const TensorDesc& d : problem.outputs) guarded.emplace_back(extent(d) * static_cast<int64_t>(size_of(d.dtype)));
   for (const Guarded& g : guarded) out.push_back(g.bytes.data);
-  const Guarded workspace(static_cast<int64_t>(launch->workspace_bytes()));
-  launch->run({in.data(), out.data(), workspace.bytes.data});
+  Guarded workspace(static_cast<int64_t>(launch->workspace_bytes()));
+  if (kernel.device == "cuda")
+    run_on_gpu(*launch, problem, inputs, guarded, workspace);
+  else
+    launch->run({in.data(), out.data(), workspace.bytes.data});
   outputs.clear();
   for (size_t o = 0; o < guarded.size(); ++o) {
     if (!guarded[o].intact()) return cat("wrote behind output ", o);
@@ -232,7 +292,9 @@ std::string compare(const Tensor& got, const Tensor& want, double tolerance, dou
 std::string check(const Kernel& kernel, const Case& c) {
   const std::vector<Tensor> inputs = make_inputs(c);
   std::vector<Tensor> got, want;
-  if (std::string s = run_kernel(kernel, c.problem, inputs, got); !s.empty()) return s;
+  Problem problem = c.problem;
+  if (kernel.device == "cuda") problem.gpu = gpu_traits();
+  if (std::string s = run_kernel(kernel, problem, inputs, got); !s.empty()) return s;
   if (std::string s = run_reference(c.problem, inputs, want); !s.empty()) return s;
   for (size_t o = 0; o < got.size(); ++o) {
     const double allowed = tolerance(got[o].desc.dtype, c.reduction);
@@ -243,7 +305,9 @@ std::string check(const Kernel& kernel, const Case& c) {
 
 namespace {
 
-bool judged(const Kernel& k) { return k.device == "cpu" && k.provider != "reference" && k.provider != "aten"; }
+bool judged(const Kernel& k, std::string_view device = "cpu") {
+  return k.device == device && k.provider != "reference" && k.provider != "aten";
+}
 
 TEST(Conformance, EveryOperatorWithAKernelHasCases) {
   std::set<std::string> with;
@@ -254,15 +318,17 @@ TEST(Conformance, EveryOperatorWithAKernelHasCases) {
     }
 }
 
-TEST(Conformance, EveryKernelAgreesWithTheReference) {
+// Every kernel of a device through every case it supports; a kernel that supports none is a fault.
+void run_all(const std::string& device) {
   std::map<std::string, int> ran;
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
     for (const auto& [op, maker] : makers()) {
-      const auto kernels = kernel_registry().find(op, "cpu");
-      for (const Case& c : maker(dtype)) {
+      const auto kernels = kernel_registry().find(op, device);
+      for (Case& c : maker(dtype)) {
         ASSERT_EQ(c.problem.op, op) << c.label;
+        if (device == "cuda") c.problem.gpu = gpu_traits();
         for (const auto& k : kernels) {
-          if (!judged(*k) || !k->supports(c.problem)) continue;
+          if (!judged(*k, device) || !k->supports(c.problem)) continue;
           ++ran[op + " " + k->name];
           const std::string fault = check(*k, c);
           EXPECT_EQ(fault, "") << k->name << ", case " << c.label << ": " << c.problem.str();
@@ -271,9 +337,52 @@ TEST(Conformance, EveryKernelAgreesWithTheReference) {
     }
   }
   for (const auto& k : kernel_registry().all())
-    if (judged(*k)) {
+    if (judged(*k, device)) {
       EXPECT_GT(ran[k->op + " " + k->name], 0) << k->name << " supports no case of " << k->op;
     }
+}
+
+TEST(Conformance, EveryKernelAgreesWithTheReference) { run_all("cpu"); }
+
+TEST(Conformance, EveryCudaKernelAgreesWithTheReference) {
+  if (!cuda_here()) GTEST_SKIP() << "not checked: " << cuda_here().reason;
+  const CudaGuard guard(0);
+  run_all("cuda");
+}
+
+// Without a GPU: the programs of every case compile for each architecture, none spills or serialises its WGMMA.
+TEST(Conformance, EveryCudaProgramCompiles) {
+  if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
+  std::map<std::string, CudaCall> programs;
+  std::set<std::string> planned;
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const auto& [op, maker] : makers())
+      for (Case& c : maker(dtype)) {
+        c.problem.gpu = gpu_traits();
+        for (const auto& k : kernel_registry().find(op, "cuda")) {
+          if (!k->work || !k->supports(c.problem)) continue;
+          planned.insert(op + " " + k->name);
+          for (const CudaCall& call : k->work(c.problem).calls) {
+            std::string key = call.program.text;
+            for (const std::string& define : call.program.defines) key += "\n-D" + define;
+            programs.emplace(std::move(key), call);
+          }
+        }
+      }
+  std::vector<const CudaCall*> calls;
+  for (const auto& [key, call] : programs) calls.push_back(&call);
+  constexpr int kArchs[] = {80, 90, 100};
+  std::vector<std::string> faults(calls.size() * 3);
+  parallel(static_cast<int64_t>(faults.size()), 2, [&](int64_t task, int) {
+    const auto t = static_cast<size_t>(task);
+    faults[t] = check_cuda_work({{*calls[t / 3]}, 0, ""}, kArchs[t % 3]);
+  });
+  for (const std::string& fault : faults) EXPECT_EQ(fault, "");
+  for (const auto& k : kernel_registry().all())
+    if (k->work) {
+      EXPECT_TRUE(planned.count(k->op + " " + k->name)) << k->name << " supports no case of " << k->op;
+    }
+  RecordProperty("programs", static_cast<int>(calls.size()));
 }
 
 TEST(Conformance, ComparisonSeesAWrongElementNanAndInfinity) {

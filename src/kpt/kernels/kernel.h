@@ -13,6 +13,15 @@
 
 namespace kpt {
 
+// What a kernel's configuration may depend on besides the problem. A value, so that configurations can be tested for
+// any GPU on a machine without one.
+struct GpuTraits {
+  int arch = 0;  // 90: compute capability 9.0
+  int multiprocessors = 0;
+  int64_t l2_bytes = 0;
+  int64_t shared_bytes = 0;  // most dynamic shared memory of one block
+};
+
 // One operator call at concrete sizes: everything a choice may depend on. Kernels do not know graphs.
 // Attributes refer to tensors by In{index into inputs}; every Sym in them is constant. A fixed problem, so that
 // `supports` and `make` are pure functions of it, printable and testable.
@@ -23,6 +32,7 @@ struct KPT_API Problem {
   AttrList args;
   Kwargs kwargs;
   int threads = 1;  // upper bound on parallel_for's `limit`
+  GpuTraits gpu;    // of the device the kernel will run on; zeros on the CPU
 
   // The tensor at positional argument i; null where absent, none, a number or a list.
   const TensorDesc* operand(int i) const;
@@ -38,6 +48,7 @@ struct RunArgs {
   const void* const* inputs;
   void* const* outputs;
   void* workspace;
+  void* stream = nullptr;  // CUstream on a GPU: work is put on it and nothing waits
 };
 
 // A kernel made ready for one problem. Immutable: run() may be called from many threads at once, each with its own
@@ -46,10 +57,15 @@ class KPT_API Launch {
  public:
   virtual ~Launch() = default;
   virtual size_t workspace_bytes() const { return 0; }
+  // Compiles and loads what run() needs. Called once, before workspace_bytes() is asked and before the first run; for
+  // different launches possibly at the same time from several threads.
+  virtual void prepare() {}
   virtual void run(const RunArgs& args) const = 0;
   // The configuration chosen, for reports: "avx512 tile 8x48 threads 2".
   virtual std::string config() const { return ""; }
 };
+
+struct CudaWork;  // kernels/lib/cuda/work.h
 
 // (op, provider, device): who computes it, and where. Providers in order of preference: kpt, codegen, vendor, aten, and
 // reference (plain double loops; tests, judges and last resort).
@@ -61,6 +77,7 @@ struct Kernel {
   int priority = 0;      // among kernels of one provider: higher first, then by name
   std::function<Verdict(const Problem&)> supports;
   std::function<std::unique_ptr<Launch>(const Problem&)> make;
+  std::function<CudaWork(const Problem&)> work = {};  // CUDA kernels of ours: what make() launches, without a GPU
 };
 
 // The kernels of this process. Filled once by the engine from the generated manifest; tests and bridges add their own.

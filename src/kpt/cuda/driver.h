@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cuda.h>
+
+#include <string>
+#include <vector>
+
+#include "kpt/base/error.h"
+
+namespace kpt {
+
+// Every function of libcuda that is called here. Opened at run time: the same library runs where there is no GPU.
+#define KPT_CUDA_DRIVER_FUNCTIONS(X)                                                                                 \
+  X(cuInit)                                                                                                          \
+  X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName)  \
+      X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDeviceGetUuid) X(cuDevicePrimaryCtxRetain) X(cuCtxGetCurrent)  \
+          X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) X(cuMemAlloc) X(cuMemFree) X(cuMemAllocAsync)       \
+              X(cuMemFreeAsync) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async)    \
+                  X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent) X(cuStreamQuery)  \
+                      X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuStreamIsCapturing) X(cuStreamGetCaptureInfo) \
+                          X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphUpload) X(cuGraphDestroy)         \
+                              X(cuGraphExecDestroy) X(cuGraphGetNodes) X(cuGraphNodeGetType)                         \
+                                  X(cuGraphExecMemcpyNodeSetParams) X(cuGraphExecKernelNodeSetParams)                \
+                                      X(cuGraphKernelNodeGetParams) X(cuEventCreate) X(cuEventDestroy)               \
+                                          X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime)               \
+                                              X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction)           \
+                                                  X(cuFuncSetAttribute) X(cuFuncGetAttribute) X(cuLaunchKernelEx)    \
+                                                      X(cuOccupancyMaxActiveBlocksPerMultiprocessor)
+
+struct CudaDriver {
+#define KPT_DECLARE(name) decltype(&::name) name = nullptr;
+  KPT_CUDA_DRIVER_FUNCTIONS(KPT_DECLARE)
+#undef KPT_DECLARE
+};
+
+// Opens libcuda.so.1 once and initialises it. Not ok where there is no driver, it is too old (< 12.0), or it has no
+// device; the reason says which. Thread-safe.
+KPT_API Verdict cuda_here();
+// The functions. Throws Error{device} with the reason of cuda_here() where it is not ok.
+KPT_API const CudaDriver& cuda();
+
+// Throws Error{device}, or Error{resource} for CUDA_ERROR_OUT_OF_MEMORY: "[where] CUDA_ERROR_X (text)". Errors that
+// poison the context (illegal address, launch failure) say so: no later result of this process may be trusted.
+KPT_API void cuda_check(CUresult result, std::string_view where);
+// True after a sticky error was seen: every later cuda_check throws. A wrong answer must never follow a fault.
+KPT_API bool cuda_poisoned();
+
+// What a GPU is. Probed once for each device.
+struct CudaDevice {
+  int index = 0;
+  std::string name, uuid;
+  int arch = 0;  // 90 for compute capability 9.0
+  int multiprocessors = 0;
+  int64_t memory_bytes = 0, l2_bytes = 0, shared_bytes = 0;  // shared: most that one block may ask for
+  int clock_khz = 0, memory_clock_khz = 0, bus_bits = 0;
+  int driver_version = 0;  // 13000 for 13.0
+};
+KPT_API const std::vector<CudaDevice>& cuda_devices();  // empty where cuda_here() is not ok
+
+// Makes the device's primary context current (the one that torch and the CUDA runtime use) for a scope.
+class KPT_API CudaGuard {
+ public:
+  explicit CudaGuard(int device);
+  ~CudaGuard();
+  CudaGuard(const CudaGuard&) = delete;
+  CudaGuard& operator=(const CudaGuard&) = delete;
+
+ private:
+  CUcontext before_ = nullptr;
+  bool changed_ = false;
+};
+KPT_API int current_cuda_device();  // of the current context, -1 if there is none
+
+}  // namespace kpt

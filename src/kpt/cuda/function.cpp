@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/cuda/function.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <sstream>
+
+#include "kpt/base/counters.h"
+#include "kpt/base/log.h"
+#include "kpt/base/settings.h"
+#include "kpt/base/sha256.h"
+#include "kpt/cuda/nvrtc.h"
+
+namespace kpt {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path cache_folder() {
+  std::string folder = setting_text("cache_dir");
+  if (!folder.empty()) return fs::path(folder) / "cubin";
+  const char* xdg = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  if (xdg && *xdg) return fs::path(xdg) / "kernel_pytorch" / "cubin";
+  if (home && *home) return fs::path(home) / ".cache" / "kernel_pytorch" / "cubin";
+  return {};
+}
+
+std::string digest(const std::string& bytes) {
+  Sha256 hash;
+  hash.add(bytes.data(), bytes.size());
+  return hash.hex();
+}
+
+std::string key_of(const CudaProgram& program, int arch) {
+  Sha256 hash;
+  hash.add_field(program.text);
+  for (const std::string& define : program.defines) hash.add_field(define);
+  hash.add_field(cuda_arch_name(arch));
+  hash.add_number(static_cast<uint64_t>(nvrtc_version()));
+  return hash.hex();
+}
+
+// A file is 64 digits of checksum, then the machine code. "" where there is none or it is damaged.
+std::string read_cached(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return "";
+  std::stringstream all;
+  all << in.rdbuf();
+  const std::string text = all.str();
+  if (text.size() > 64 && digest(text.substr(64)) == text.substr(0, 64)) return text.substr(64);
+  log(LogLevel::warn, "cuda.cache", file.string(), " is damaged: compiling again");
+  return "";
+}
+
+void write_cached(const fs::path& file, const std::string& cubin) {
+  std::error_code failed;
+  fs::create_directories(file.parent_path(), failed);
+  const fs::path draft = file.string() + cat(".", getpid(), ".new");
+  {
+    std::ofstream out(draft, std::ios::binary);
+    out << digest(cubin) << cubin;
+    out.flush();
+    if (!out) {
+      log(LogLevel::info, "cuda.cache", "cannot write ", draft.string(), ": compiled kernels are not kept");
+      fs::remove(draft, failed);
+      return;
+    }
+  }
+  fs::rename(draft, file, failed);
+}
+
+std::string machine_code(const CudaProgram& program, int arch) {
+  const fs::path folder = cache_folder();
+  const fs::path file = folder.empty() ? fs::path() : folder / (key_of(program, arch) + ".cubin");
+  if (!file.empty())
+    if (std::string cubin = read_cached(file); !cubin.empty()) return cubin;
+  std::string cubin = nvrtc_compile(program.name, program.text, program.defines, arch).cubin;
+  if (!file.empty()) write_cached(file, cubin);
+  return cubin;
+}
+
+CudaFunction load(const std::string& cubin, const CudaProgram& program) {
+  static Counter& loads = counter("cuda.cubin_loads");
+  loads.add();
+  const CudaDriver& d = cuda();
+  CUmodule module = nullptr;
+  cuda_check(d.cuModuleLoadData(&module, cubin.data()), cat("cuda.load ", program.name));
+  CudaFunction out;
+  cuda_check(d.cuModuleGetFunction(&out.handle, module, program.entry.c_str()),
+             cat("cuda.load ", program.name, " ", program.entry));
+  cuda_check(d.cuFuncGetAttribute(&out.registers, CU_FUNC_ATTRIBUTE_NUM_REGS, out.handle), "cuda.load");
+  cuda_check(d.cuFuncGetAttribute(&out.local_bytes, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, out.handle), "cuda.load");
+  cuda_check(d.cuFuncGetAttribute(&out.shared_bytes, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, out.handle), "cuda.load");
+  const int room =
+      cuda_devices()[static_cast<size_t>(current_cuda_device())].shared_bytes > 0
+          ? static_cast<int>(cuda_devices()[static_cast<size_t>(current_cuda_device())].shared_bytes) - out.shared_bytes
+          : 0;
+  cuda_check(d.cuFuncSetAttribute(out.handle, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, room),
+             cat("cuda.load ", program.name));
+  return out;
+}
+
+struct Entry {
+  std::once_flag once;
+  CudaFunction function;
+};
+
+}  // namespace
+
+const CudaFunction& cuda_function(const CudaProgram& program, int device) {
+  static std::mutex mutex;
+  static std::map<std::string, std::unique_ptr<Entry>> entries;
+  const int arch = cuda_devices().at(static_cast<size_t>(device)).arch;
+  const std::string key = cat(device, ":", program.entry, ":", key_of(program, arch));
+  Entry* entry;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    auto& slot = entries[key];
+    if (!slot) slot = std::make_unique<Entry>();
+    entry = slot.get();
+  }
+  std::call_once(entry->once, [&] {
+    const std::string cubin = machine_code(program, arch);
+    const CudaGuard guard(device);
+    entry->function = load(cubin, program);
+  });
+  return entry->function;
+}
+
+void cuda_launch(const CudaFunction& function, const CudaShape& shape, void** params, CUstream stream,
+                 std::string_view where) {
+  CUlaunchConfig config{};
+  config.gridDimX = shape.grid[0];
+  config.gridDimY = shape.grid[1];
+  config.gridDimZ = shape.grid[2];
+  config.blockDimX = shape.block[0];
+  config.blockDimY = shape.block[1];
+  config.blockDimZ = shape.block[2];
+  config.sharedMemBytes = shape.shared_bytes;
+  config.hStream = stream;
+  CUlaunchAttribute attribute{};
+  if (shape.overlap) {
+    attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+  }
+  cuda_check(cuda().cuLaunchKernelEx(&config, function.handle, params, nullptr), where);
+}
+
+}  // namespace kpt

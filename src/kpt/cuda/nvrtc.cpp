@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/cuda/nvrtc.h"
+
+#include <nvrtc.h>
+
+#include "kpt/base/counters.h"
+#include "kpt/cuda/library.h"
+
+namespace kpt {
+namespace {
+
+#define KPT_NVRTC_FUNCTIONS(X)                                                                                    \
+  X(nvrtcVersion)                                                                                                 \
+  X(nvrtcGetErrorString) X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetCUBINSize) \
+      X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog)
+
+struct Nvrtc {
+#define KPT_DECLARE(name) decltype(&::name) name = nullptr;
+  KPT_NVRTC_FUNCTIONS(KPT_DECLARE)
+#undef KPT_DECLARE
+  Verdict verdict;
+  int version = 0;
+};
+
+Nvrtc open_nvrtc() {
+  Nvrtc out;
+  const OpenLibrary library = open_library({"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"});
+  out.verdict = library.verdict;
+  if (!out.verdict) return out;
+#define KPT_LOAD(name)                                                    \
+  out.name = reinterpret_cast<decltype(out.name)>(library.symbol(#name)); \
+  if (!out.name) {                                                        \
+    out.verdict = no("NVRTC lacks ", #name, ", want CUDA 12 or newer");   \
+    return out;                                                           \
+  }
+  KPT_NVRTC_FUNCTIONS(KPT_LOAD)
+#undef KPT_LOAD
+  int major = 0, minor = 0;
+  out.nvrtcVersion(&major, &minor);
+  out.version = major * 1000 + minor * 10;
+  return out;
+}
+
+const Nvrtc& nvrtc() {
+  static const Nvrtc value = open_nvrtc();
+  return value;
+}
+
+}  // namespace
+
+Verdict nvrtc_here() { return nvrtc().verdict; }
+int nvrtc_version() { return nvrtc().version; }
+
+std::string cuda_arch_name(int arch) { return cat("sm_", arch, arch >= 90 ? "a" : ""); }
+
+CudaBinary nvrtc_compile(const std::string& name, const std::string& source, const std::vector<std::string>& defines,
+                         int arch) {
+  static SpanCounters compiles("cuda.nvrtc");
+  const Span span(compiles);
+  const Nvrtc& n = nvrtc();
+  if (!n.verdict) throw_error(ErrorKind::device, "cuda.nvrtc", n.verdict.reason);
+  nvrtcProgram program = nullptr;
+  const auto check = [&](nvrtcResult result, const char* what) {
+    if (result != NVRTC_SUCCESS)
+      throw_error(ErrorKind::internal, "cuda.nvrtc", cat(what, " of ", name, ": ", n.nvrtcGetErrorString(result)));
+  };
+  check(n.nvrtcCreateProgram(&program, source.c_str(), name.c_str(), 0, nullptr, nullptr), "nvrtcCreateProgram");
+  struct Destroy {
+    const Nvrtc& n;
+    nvrtcProgram* program;
+    ~Destroy() { n.nvrtcDestroyProgram(program); }
+  } destroy{n, &program};
+
+  std::vector<std::string> options = {"--gpu-architecture=" + cuda_arch_name(arch), "--std=c++17", "--ptxas-options=-v",
+                                      "-default-device"};
+  for (const std::string& define : defines) options.push_back("-D" + define);
+  std::vector<const char*> pointers;
+  for (const std::string& option : options) pointers.push_back(option.c_str());
+  const nvrtcResult result = n.nvrtcCompileProgram(program, static_cast<int>(pointers.size()), pointers.data());
+  CudaBinary out;
+  size_t bytes = 0;
+  check(n.nvrtcGetProgramLogSize(program, &bytes), "nvrtcGetProgramLogSize");
+  out.log.resize(bytes);
+  check(n.nvrtcGetProgramLog(program, out.log.data()), "nvrtcGetProgramLog");
+  while (!out.log.empty() && out.log.back() == '\0') out.log.pop_back();
+  if (result != NVRTC_SUCCESS)
+    throw_error(ErrorKind::internal, "cuda.nvrtc",
+                cat("cannot compile ", name, " for ", cuda_arch_name(arch), ":\n", out.log));
+  check(n.nvrtcGetCUBINSize(program, &bytes), "nvrtcGetCUBINSize");
+  out.cubin.resize(bytes);
+  check(n.nvrtcGetCUBIN(program, out.cubin.data()), "nvrtcGetCUBIN");
+  return out;
+}
+
+}  // namespace kpt
