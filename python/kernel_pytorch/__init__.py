@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .module import OptimizedModule
     from .optimize import auto_optimize
     from .report import Report
+    from .tracking import PerformanceMetrics, PerformanceTracker, RegressionResult, RegressionSeverity
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,10 @@ _LAZY = {
     "OptimizedModule": "module",
     "Report": "report",
     "KernelPyTorchConfig": "config",
+    "PerformanceTracker": "tracking",
+    "PerformanceMetrics": "tracking",
+    "RegressionResult": "tracking",
+    "RegressionSeverity": "tracking",
 }
 
 __all__ = [
@@ -48,6 +53,10 @@ __all__ = [
     "KernelPyTorchError",
     "OptimizationError",
     "OptimizedModule",
+    "PerformanceMetrics",
+    "PerformanceTracker",
+    "RegressionResult",
+    "RegressionSeverity",
     "Report",
     "StaleWeightsError",
     "UnsupportedError",

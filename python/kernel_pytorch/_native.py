@@ -161,6 +161,10 @@ class Model:
         """For edits that torch does not count (through `.data`, of inference tensors): makes derived weights again."""
         self._method("refresh_weights")
 
+    def trim(self) -> None:
+        """Frees the memory that idle calls hold; the next calls take theirs again."""
+        self._method("trim")
+
     def report(self) -> str:
         return self._method("report")
 
@@ -195,7 +199,7 @@ class History:
         except RuntimeError as error:
             raise _translated(error) from None
 
-    def call(self, name: str, **fields: Any) -> dict[str, Any]:
+    def call(self, name: str, /, **fields: Any) -> dict[str, Any]:
         """One of record, list, baseline, compare, export_jsonl, import_jsonl, check."""
         method = getattr(self._native, name)
         try:
@@ -204,7 +208,7 @@ class History:
             raise _translated(error) from None
 
 
-def history_function(name: str, **fields: Any) -> dict[str, Any]:
+def history_function(name: str, /, **fields: Any) -> dict[str, Any]:
     """One that needs no database: key, machine, verdict_paired, verdict_historical, verdict_exact, calibrate,
     discoveries."""
     _load()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`kernelpytorch optimize | doctor | explain | benchmark`. Torch is imported only once a command needs it, so --help is
-quick.
+"""`kernelpytorch optimize | doctor | explain | benchmark | history`. Torch is imported only once a command needs it, so
+--help is quick.
 
 Exit codes: 0 done (optimize: also where the original was kept because nothing was gained), 1 failed, 2 wrong usage;
 doctor: 0 all good, 1 something is broken, 2 warnings only.
@@ -49,9 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     _compile_arguments(explain)
     explain.set_defaults(run=_explain)
 
-    from .benchmark.cli import add_arguments
+    from .benchmark import cli as benchmark
+    from .tracking import cli as history
 
-    add_arguments(commands.add_parser("benchmark", help="measure models side by side with rivals, in rounds"))
+    benchmark.add_arguments(commands.add_parser("benchmark", help="measure models side by side with rivals, in rounds"))
+    history.add_arguments(commands.add_parser("history", help="stored measurements: list, show, plot, compare"))
     return parser
 
 
