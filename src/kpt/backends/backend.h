@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -24,6 +25,46 @@ struct SelectOptions {
   bool allow_fallback = true;
 };
 
+// Bytes on a device; freed with the last owner.
+using Memory = std::shared_ptr<void>;
+
+// Work that a device keeps and repeats as a whole (a CUDA graph). Not thread-safe: one caller at a time, in the order
+// of one stream.
+class KPT_API Recording {
+ public:
+  virtual ~Recording() = default;
+  // This call's inputs and outputs, in record()'s order: they are copied to and from the places the work was recorded
+  // with, inside the recording.
+  virtual void replay(const std::vector<const void*>& inputs, const std::vector<void*>& outputs, void* stream) = 0;
+};
+
+// Where recorded work reads an input or leaves an output, and how many bytes.
+struct RecordedPlace {
+  void* place;
+  int64_t bytes;
+};
+
+// One device in hand: its memory, its order of execution. Thread-safe. `stream`: a CUstream, null for the default
+// stream and on the CPU. Everything is queued on the stream; only wait() waits.
+class KPT_API Device {
+ public:
+  virtual ~Device() = default;
+  virtual GpuTraits traits() const { return {}; }
+  // While the result lives, the device is current in this thread (launches are made for it). May be null.
+  virtual std::shared_ptr<void> enter() const { return nullptr; }
+  // At least 64-byte aligned, uninitialised. Throws Error{resource} with what was asked for and what is free.
+  virtual Memory allocate(int64_t bytes, void* stream) const = 0;
+  virtual void copy(void* to, const void* from, int64_t bytes, void* stream) const = 0;
+  virtual void wait(void* stream) const = 0;
+  // Runs `work` on a stream of its own that keeps instead of executing. Null where the device cannot (the CPU).
+  virtual std::unique_ptr<Recording> record(const std::vector<RecordedPlace>& /*inputs*/,
+                                            const std::vector<RecordedPlace>& /*outputs*/,
+                                            const std::function<void(void* stream)>& /*work*/) const {
+    return nullptr;
+  }
+  virtual bool records() const { return false; }
+};
+
 // One kind of device. A leaf folder backends/<name>/ defines `void register_<name>(BackendRegistry&)`. Stateless and
 // thread-safe: all state of a run is in the runtime's Frame.
 class KPT_API Backend {
@@ -37,7 +78,13 @@ class KPT_API Backend {
                                             const SelectOptions& options) const = 0;
   // False: steps are planned and counted but not run, outputs stay undefined (null device: tests of planning anywhere).
   virtual bool executes() const { return true; }
+  // The index-th device of this kind. Throws Error{device} where it is not there.
+  virtual std::shared_ptr<const Device> open(int index) const;
 };
+
+// The kernels of the registry for a device, best first, with their verdicts: what every backend that runs kernels does.
+std::vector<Candidate> registry_candidates(std::string_view device, const Node& node, const Problem& sample,
+                                           const SelectOptions& options);
 
 class KPT_API BackendRegistry {
  public:

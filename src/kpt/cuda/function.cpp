@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <mutex>
 #include <sstream>
+#include <unordered_map>
 
 #include "kpt/base/counters.h"
 #include "kpt/base/log.h"
@@ -106,31 +106,42 @@ CudaFunction load(const std::string& cubin, const CudaProgram& program) {
   return out;
 }
 
+// One program on one device. Found by a cheap hash and told apart by the whole text: a new shape of a model asks for
+// hundreds of functions, and SHA-256 of each text would cost more than all the rest.
 struct Entry {
+  int device;
+  CudaProgram program;
   std::once_flag once;
   CudaFunction function;
+  Entry(int on, const CudaProgram& of) : device(on), program(of) {}
+  bool is(int on, const CudaProgram& of) const {
+    return device == on && program.entry == of.entry && program.defines == of.defines && program.text == of.text;
+  }
 };
+
+Entry& entry_of(const CudaProgram& program, int device) {
+  static std::mutex mutex;
+  static std::unordered_multimap<size_t, std::unique_ptr<Entry>> entries;
+  const std::hash<std::string> hash;
+  size_t key = hash(program.text) * 31 + hash(program.entry) + static_cast<size_t>(device);
+  for (const std::string& define : program.defines) key = key * 31 + hash(define);
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto [first, last] = entries.equal_range(key);
+  for (auto it = first; it != last; ++it)
+    if (it->second->is(device, program)) return *it->second;
+  return *entries.emplace(key, std::make_unique<Entry>(device, program))->second;
+}
 
 }  // namespace
 
 const CudaFunction& cuda_function(const CudaProgram& program, int device) {
-  static std::mutex mutex;
-  static std::map<std::string, std::unique_ptr<Entry>> entries;
-  const int arch = cuda_devices().at(static_cast<size_t>(device)).arch;
-  const std::string key = cat(device, ":", program.entry, ":", key_of(program, arch));
-  Entry* entry;
-  {
-    const std::lock_guard<std::mutex> lock(mutex);
-    auto& slot = entries[key];
-    if (!slot) slot = std::make_unique<Entry>();
-    entry = slot.get();
-  }
-  std::call_once(entry->once, [&] {
-    const std::string cubin = machine_code(program, arch);
+  Entry& entry = entry_of(program, device);
+  std::call_once(entry.once, [&] {
+    const std::string cubin = machine_code(program, cuda_devices().at(static_cast<size_t>(device)).arch);
     const CudaGuard guard(device);
-    entry->function = load(cubin, program);
+    entry.function = load(cubin, program);
   });
-  return entry->function;
+  return entry.function;
 }
 
 void cuda_launch(const CudaFunction& function, const CudaShape& shape, void** params, CUstream stream,

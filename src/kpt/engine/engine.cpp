@@ -34,11 +34,11 @@ class CompiledModel final : public Model {
       : executor_(std::move(plan), std::move(weights)), record_(std::move(record)) {}
 
   std::vector<Tensor> run(const std::vector<Tensor>& inputs, const RunOptions& options) override {
-    if (options.allocate) return executor_.run(inputs, options.allocate);
-    return executor_.run(inputs, [](int, const TensorDesc& d) { return Tensor::empty(d.dtype, d.sizes); });
+    return executor_.run(inputs, options.allocate, nullptr, options.stream);
   }
-  std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep) override {
-    return executor_.probe(inputs, keep);
+  std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep,
+                            const RunOptions& options) override {
+    return executor_.probe(inputs, keep, options.stream);
   }
   std::string profile(const std::vector<Tensor>& inputs, int rounds) override {
     return profile_json(executor_, inputs, rounds);
@@ -48,6 +48,7 @@ class CompiledModel final : public Model {
   std::string plan_text() const override { return executor_.plan().text(); }
   std::string explain(std::string_view value) const override { return explain_value(record_, executor_, value); }
   std::string report() const override { return report_json(record_, executor_); }
+  void trim() override { executor_.trim(); }
   std::map<std::string, int64_t> counters() const override {
     const ExecutorCounters& c = executor_.counters();
     return {{"calls", c.calls},
@@ -55,7 +56,9 @@ class CompiledModel final : public Model {
             {"prologue_runs", c.prologue_runs},
             {"arena_allocations", c.arena_allocations},
             {"frames", c.frames},
-            {"input_copies", c.input_copies}};
+            {"input_copies", c.input_copies},
+            {"recordings", c.recordings},
+            {"replays", c.replays}};
   }
 
   Executor& executor() { return executor_; }
@@ -83,13 +86,23 @@ std::function<void(std::string_view, const std::string&)> make_dump(const Compil
   };
 }
 
+// "cuda:1" is the second device of the backend "cuda".
+std::pair<std::string, int> split_device(const std::string& device) {
+  const size_t colon = device.find(':');
+  if (colon == std::string::npos) return {device, 0};
+  const std::string digits = device.substr(colon + 1);
+  KPT_CHECK(!digits.empty() && digits.size() < 4 && digits.find_first_not_of("0123456789") == std::string::npos,
+            "engine", "got device ", device, ", want a kind and an index such as cuda:0");
+  return {device.substr(0, colon), std::stoi(digits)};
+}
+
 PassContext make_context(const CompileOptions& options) {
   PassContext context;
   context.skip = options.skip;
   context.disabled = options.disabled;
   for (const std::string& name : setting_list("disable")) context.disabled.insert(name);
   context.level = options.level;
-  context.device = options.device;
+  context.device = split_device(options.device).first;
   return context;
 }
 
@@ -116,7 +129,7 @@ std::vector<Pass> all_passes() {
 }
 
 const Backend& find_backend(const std::string& device) {
-  const Backend* backend = backend_registry().find(device);
+  const Backend* backend = backend_registry().find(split_device(device).first);
   if (!backend) {
     std::string known;
     for (const Backend* b : backend_registry().all()) known += cat(known.empty() ? "" : ", ", b->device());
@@ -162,6 +175,7 @@ std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource>
   PlanOptions plan_options;
   plan_options.select = {options.providers, options.ban, options.allow_fallback && setting_bool("allow_fallback")};
   plan_options.threads = thread_count(options.threads);
+  plan_options.device_index = split_device(options.device).second;
   plan_options.prologue = options.prologue;
   Plan plan = make_plan(std::move(graph), backend, plan_options);
   if (!plan.unsupported.empty()) {

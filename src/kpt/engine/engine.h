@@ -17,7 +17,7 @@ namespace kpt {
 
 struct CompileOptions {
   std::string level = "conservative";  // conservative, balanced, aggressive
-  std::string device = "cpu";
+  std::string device = "cpu";          // "cpu", "cuda", "cuda:1", "null"
   bool allow_fallback =
       true;  // false: a node that only the aten provider takes is an Error{unsupported} naming op and source line
   int threads = 0;                  // 0: setting num_threads, else cpu_info().processors
@@ -32,7 +32,8 @@ struct CompileOptions {
 };
 
 struct RunOptions {
-  // Makes the memory of an output; default: Tensor::empty.
+  void* stream = nullptr;  // CUstream that the call is queued on (a GPU only); run() does not wait for it
+  // Makes the memory of an output on the model's device; default: a fresh one.
   std::function<Tensor(int index, const TensorDesc&)> allocate;
 };
 
@@ -49,7 +50,8 @@ class KPT_API Model {
   // fit the declaration is Error{bad_input} "input_ids has shape [2, 600], the plan was made for s in [1, 512]".
   virtual std::vector<Tensor> run(const std::vector<Tensor>& inputs, const RunOptions& options = {}) = 0;
   // Runs, and gives clones of the values named in `keep` (names of the optimised graph) in that order, not the outputs.
-  virtual std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep) = 0;
+  virtual std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep,
+                                    const RunOptions& options = {}) = 0;
 
   virtual const Graph& graph() const = 0;     // after passes and fusions
   virtual std::string text() const = 0;       // its text form
@@ -63,6 +65,8 @@ class KPT_API Model {
   virtual std::string report() const = 0;
   // Runs `rounds` calls with a clock around every step; JSON as profile.h says.
   virtual std::string profile(const std::vector<Tensor>& inputs, int rounds) = 0;
+  // Frees the arenas that no call uses now; the next calls take theirs again.
+  virtual void trim() = 0;
   // Exact counts since compile: shapes planned, prologue runs, arena allocations, calls.
   virtual std::map<std::string, int64_t> counters() const = 0;
 };

@@ -53,7 +53,7 @@ class StepTimer final : public StepObserver {
 Json step_json(const StepTimes& times, const Plan& plan, const SymEnv& env) {
   const BoundStep& step = *times.step;
   const Node& node = *step.step->node;
-  const Cost cost = cost_of(make_problem(node, step.step->inputs, step.step->outputs, env, plan.options.threads));
+  const Cost cost = cost_of(make_problem(node, step.step->inputs, step.step->outputs, env, plan.options));
   return {{"value", node.out()->name},         {"op", node.op},
           {"provider", step.kernel->provider}, {"kernel", step.kernel->name},
           {"config", step.launch->config()},   {"where", node.loc.scope},
@@ -77,7 +77,6 @@ std::vector<int64_t> live_bytes(const Plan& plan, const SymEnv& env) {
 
 std::string profile_json(Executor& executor, const std::vector<Tensor>& inputs, int rounds) {
   KPT_CHECK(rounds >= 1 && rounds <= 100000, "engine.profile", "got ", rounds, " rounds, want 1 to 100000");
-  const auto allocate = [](int, const TensorDesc& d) { return Tensor::empty(d.dtype, d.sizes); };
   const std::shared_ptr<const Instance> instance = executor.instance_for(inputs);
   StepTimer timer;
   std::vector<int64_t> call_start, call_ns;
@@ -85,7 +84,7 @@ std::string profile_json(Executor& executor, const std::vector<Tensor>& inputs, 
   for (int round = 0; round < rounds; ++round) {
     timer.begin_call();
     if (round == 0) first = timer.call();
-    executor.run(inputs, allocate, &timer);
+    executor.run(inputs, nullptr, &timer);
     call_ns.push_back(timer.end_call());
     call_start.push_back(ns_between(first, timer.call()));
   }

@@ -17,8 +17,7 @@ bool is_fallback(const Kernel& kernel) { return kernel.provider == "aten" || ker
 
 // Why the kernels of ours said no: the first reason is the nearest miss.
 std::string fallback_reason(const Plan& plan, const BoundStep& step, const SymEnv& env) {
-  const Problem problem =
-      make_problem(*step.step->node, step.step->inputs, step.step->outputs, env, plan.options.threads);
+  const Problem problem = make_problem(*step.step->node, step.step->inputs, step.step->outputs, env, plan.options);
   std::string out;
   for (const Candidate& c : plan.backend->candidates(*step.step->node, problem, plan.options.select)) {
     if (c.verdict.ok || is_fallback(*c.kernel)) continue;
@@ -117,7 +116,7 @@ std::string explain_value(const CompileRecord& record, Executor& executor, std::
     for (const PlanStep& step : steps) {
       if (step.node != &node) continue;
       os << "runs     " << when << '\n';
-      const Problem problem = make_problem(node, step.inputs, step.outputs, hints, plan.options.threads);
+      const Problem problem = make_problem(node, step.inputs, step.outputs, hints, plan.options);
       bool chosen = false;
       for (const Candidate& c : plan.backend->candidates(node, problem, plan.options.select)) {
         os << "kernel   " << c.kernel->provider << '/' << c.kernel->name << ": ";

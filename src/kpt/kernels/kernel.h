@@ -61,6 +61,8 @@ class KPT_API Launch {
   // different launches possibly at the same time from several threads.
   virtual void prepare() {}
   virtual void run(const RunArgs& args) const = 0;
+  // May run() be kept in a CUDA graph: it neither allocates nor waits, and its temporaries are all in the workspace.
+  virtual bool recordable() const { return true; }
   // The configuration chosen, for reports: "avx512 tile 8x48 threads 2".
   virtual std::string config() const { return ""; }
 };

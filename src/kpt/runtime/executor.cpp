@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "kpt/base/counters.h"
+#include "kpt/base/log.h"
 #include "kpt/runtime/memory.h"
 
 namespace kpt {
@@ -12,12 +15,30 @@ namespace kpt {
 namespace {
 // Sets of sizes kept ready. An instance of a 24-layer model is about 300 kB, so the cache stays under 20 MB.
 constexpr size_t kShapeCache = 64;
+
+// Recordings kept by one frame. A CUDA graph of 200 kernels takes about 1 MB of device memory.
+constexpr size_t kRecordings = 16;
+// A recording copies its outputs out. Above this size the copy costs more than the launches it saves.
+constexpr int64_t kRecordedOutputs = 32 << 20;
+
+int64_t bytes_of(const TensorDesc& desc) { return static_cast<int64_t>(desc.bytes()); }
+int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
 }  // namespace
 
 // The state of one run.
 struct Executor::Frame {
-  Tensor arena;
+  // One shape's calls kept by the device. It holds the arena's addresses and those of the weights.
+  struct Recorded {
+    std::shared_ptr<const Instance> instance;
+    std::shared_ptr<const Weights> weights;
+    Memory places;  // of inputs and outputs
+    std::unique_ptr<Recording> recording;
+  };
+  Stream stream = nullptr;
+  Memory arena;
   int64_t arena_bytes = 0;
+  std::list<Recorded> recordings;  // most recent first
   std::vector<char*> buffers;
   std::vector<int64_t> symbols;
   std::shared_ptr<const Instance> instance;  // of the last run
@@ -28,7 +49,7 @@ struct Executor::Frame {
 struct Executor::Weights {
   std::vector<uint64_t> versions;
   std::vector<Tensor> tensors;              // graph order; contiguous
-  std::vector<Tensor> derived;              // by buffer index of persistent buffers
+  std::vector<Memory> derived;              // by buffer index of persistent buffers
   std::map<int, size_t> derived_of_buffer;  // plan buffer -> index in derived
 };
 
@@ -47,6 +68,7 @@ Executor::Executor(Plan plan, std::shared_ptr<WeightSource> weights)
     }
     size_symbol_.push_back(std::move(axes));
   }
+  const std::shared_ptr<void> current = plan_.device->enter();
   if (!plan_.prologue.empty()) prologue_ = make_instance(plan_, plan_.prologue, {});
   if (plan_.backend->executes()) weights_ = load_weights(nullptr);
 }
@@ -100,7 +122,7 @@ std::shared_ptr<const Executor::Weights> Executor::load_weights(const Weights* o
 void Executor::run_prologue(Weights& weights) {
   counters_.prologue_runs++;
   std::vector<char*> buffers(plan_.buffers.size(), nullptr);
-  std::map<int, Tensor> made;
+  std::map<int, Memory> made;
   for (size_t i = 0; i < plan_.buffers.size(); ++i) {
     const BufferInfo& b = plan_.buffers[i];
     if (b.kind == BufferKind::weight)
@@ -108,12 +130,13 @@ void Executor::run_prologue(Weights& weights) {
   }
   for (const PlanStep& step : plan_.prologue)
     for (const ValuePlace& p : step.outputs) {
-      Tensor t = Tensor::empty(DType::u8, {plan_.buffers[static_cast<size_t>(p.buffer)].bytes.value()});
-      buffers[static_cast<size_t>(p.buffer)] = static_cast<char*>(t.data);
-      made[p.buffer] = std::move(t);
+      Memory memory = plan_.device->allocate(plan_.buffers[static_cast<size_t>(p.buffer)].bytes.value(), nullptr);
+      buffers[static_cast<size_t>(p.buffer)] = static_cast<char*>(memory.get());
+      made[p.buffer] = std::move(memory);
     }
-  Tensor workspace = Tensor::empty(DType::u8, {prologue_->workspace_bytes});
-  run_steps(*prologue_, buffers, workspace.data, nullptr);
+  const Memory workspace = plan_.device->allocate(prologue_->workspace_bytes, nullptr);
+  run_steps(*prologue_, buffers, workspace.get(), nullptr, nullptr);
+  plan_.device->wait(nullptr);              // calls on any stream may read the results from here on
   for (const PlanStep& step : plan_.steps)  // only what the steps read is kept
     for (const ValuePlace& p : step.inputs) {
       auto it = made.find(p.buffer);
@@ -128,7 +151,8 @@ int64_t Executor::derived_bytes() const {
   std::lock_guard<std::mutex> lock(weights_mutex_);
   int64_t total = 0;
   if (weights_)
-    for (const Tensor& t : weights_->derived) total += static_cast<int64_t>(t.desc.bytes());
+    for (const auto& [buffer, index] : weights_->derived_of_buffer)
+      total += plan_.buffers[static_cast<size_t>(buffer)].bytes.value();
   return total;
 }
 
@@ -142,17 +166,19 @@ std::shared_ptr<const Executor::Weights> Executor::fresh_weights() {
   return weights_;
 }
 
-std::unique_ptr<Executor::Frame> Executor::take_frame() {
+std::unique_ptr<Executor::Frame> Executor::take_frame(Stream stream) {
   {
     std::lock_guard<std::mutex> lock(frames_mutex_);
-    if (!free_frames_.empty()) {
-      auto frame = std::move(free_frames_.back());
-      free_frames_.pop_back();
-      return frame;
-    }
+    for (auto it = free_frames_.rbegin(); it != free_frames_.rend(); ++it)
+      if ((*it)->stream == stream) {
+        auto frame = std::move(*it);
+        free_frames_.erase(std::next(it).base());
+        return frame;
+      }
   }
   counters_.frames++;
   auto frame = std::make_unique<Frame>();
+  frame->stream = stream;
   frame->buffers.resize(plan_.buffers.size());
   return frame;
 }
@@ -160,6 +186,11 @@ std::unique_ptr<Executor::Frame> Executor::take_frame() {
 void Executor::give_frame(std::unique_ptr<Frame> frame) {
   std::lock_guard<std::mutex> lock(frames_mutex_);
   free_frames_.push_back(std::move(frame));
+}
+
+void Executor::trim() {
+  std::lock_guard<std::mutex> lock(frames_mutex_);
+  free_frames_.clear();
 }
 
 void Executor::bad_input(size_t index, const Tensor& got, const std::string& what) const {
@@ -221,6 +252,7 @@ std::shared_ptr<const Instance> Executor::instance(const std::vector<int64_t>& s
   }
   SymEnv env;
   for (size_t i = 0; i < symbols.size(); ++i) env[plan_.graph.symbols[i].name] = symbols[i];
+  const std::shared_ptr<void> current = plan_.device->enter();
   auto made = make_instance(plan_, plan_.steps, env);
   counters_.shapes_planned++;
   std::lock_guard<std::mutex> lock(shapes_mutex_);
@@ -241,15 +273,135 @@ std::shared_ptr<const Instance> Executor::instance_for(const std::vector<Tensor>
   return instance(symbols);
 }
 
+Tensor Executor::allocate(const TensorDesc& desc, Stream stream) const {
+  Tensor out{desc, nullptr, plan_.device->allocate(bytes_of(desc), stream)};
+  out.data = out.owner.get();
+  return out;
+}
+
+void Executor::grow_arena(Frame& frame, int64_t bytes) {
+  if (frame.arena_bytes >= bytes) return;
+  frame.recordings.clear();  // they hold the old arena's addresses
+  frame.arena = nullptr;     // freed before the larger one is taken
+  frame.arena_bytes = 0;
+  const auto take = [&] { frame.arena = plan_.device->allocate(bytes, frame.stream); };
+  try {
+    take();
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::resource) throw;
+    {
+      // What is ours goes first: arenas and recordings of frames that nobody uses now.
+      std::lock_guard<std::mutex> lock(frames_mutex_);
+      free_frames_.clear();
+    }
+    log(LogLevel::warn, "runtime.memory", "freed idle arenas and recordings after: ", e.what());
+    take();
+  }
+  frame.arena_bytes = bytes;
+  counters_.arena_allocations++;
+}
+
+void Executor::place_buffers(Frame& frame, const Weights& weights, const std::vector<const void*>& inputs,
+                             const std::vector<void*>& outputs) const {
+  char* const arena = static_cast<char*>(frame.arena.get());
+  for (size_t i = 0; i < plan_.buffers.size(); ++i) {
+    const BufferInfo& b = plan_.buffers[i];
+    const auto index = static_cast<size_t>(b.index);
+    char*& start = frame.buffers[i];
+    switch (b.kind) {
+      case BufferKind::arena: start = arena + frame.instance->arena_offset[i]; break;
+      case BufferKind::weight: start = static_cast<char*>(weights.tensors[index].data); break;
+      case BufferKind::output: start = static_cast<char*>(outputs[index]); break;
+      case BufferKind::input: start = static_cast<char*>(const_cast<void*>(inputs[index])); break;
+      case BufferKind::persistent: {
+        const auto it = weights.derived_of_buffer.find(static_cast<int>(i));
+        start = it == weights.derived_of_buffer.end() ? nullptr : static_cast<char*>(weights.derived[it->second].get());
+        break;
+      }
+    }
+  }
+}
+
+// The second call of a shape is worth recording.
+bool Executor::repeats(const Instance& instance) const {
+  if (!plan_.device->records() || !instance.recordable) return false;
+  int64_t bytes = 0;
+  for (const TensorDesc& d : instance.outputs) bytes += bytes_of(d);
+  return bytes <= kRecordedOutputs && instance.runs.fetch_add(1, std::memory_order_relaxed) > 0;
+}
+
+// Runs the frame's instance as one recording, made first where there is none. False where it does not repeat.
+bool Executor::replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
+                      const std::vector<Tensor>& outputs) {
+  const Instance& instance = *frame.instance;
+  if (!repeats(instance)) return false;
+  std::vector<const void*> from;
+  std::vector<void*> to;
+  for (const Tensor& t : inputs) from.push_back(t.data);
+  for (const Tensor& t : outputs) to.push_back(t.data);
+  auto& kept = frame.recordings;
+  auto it = std::find_if(kept.begin(), kept.end(), [&](const auto& r) { return r.instance == frame.instance; });
+  if (it != kept.end() && it->weights != weights) it = (kept.erase(it), kept.end());
+  if (it == kept.end()) {
+    Frame::Recorded made{frame.instance, weights, nullptr, nullptr};
+    int64_t total = 0;
+    for (const Tensor& t : inputs) total += aligned(bytes_of(t.desc));
+    for (const Tensor& t : outputs) total += aligned(bytes_of(t.desc));
+    made.places = plan_.device->allocate(total, frame.stream);
+    std::vector<RecordedPlace> in, out;
+    std::vector<const void*> in_pointers;
+    std::vector<void*> out_pointers;
+    char* at = static_cast<char*>(made.places.get());
+    const auto place = [&](const Tensor& t, std::vector<RecordedPlace>& places) {
+      places.push_back({at, bytes_of(t.desc)});
+      return std::exchange(at, at + aligned(bytes_of(t.desc)));
+    };
+    for (const Tensor& t : inputs) in_pointers.push_back(place(t, in));
+    for (const Tensor& t : outputs) out_pointers.push_back(place(t, out));
+    place_buffers(frame, *weights, in_pointers, out_pointers);
+    char* const workspace = static_cast<char*>(frame.arena.get()) + instance.arena_bytes;
+    made.recording = plan_.device->record(
+        in, out, [&](Stream stream) { run_steps(instance, frame.buffers, workspace, stream, nullptr); });
+    counters_.recordings++;
+    if (kept.size() >= kRecordings) kept.pop_back();
+    kept.push_front(std::move(made));
+  } else {
+    kept.splice(kept.begin(), kept, it);
+  }
+  kept.front().recording->replay(from, to, frame.stream);
+  counters_.replays++;
+  return true;
+}
+
+namespace {
+
+// On a GPU a step has only been queued when its launch returns: an observer wants it done.
+class Waiting final : public StepObserver {
+ public:
+  Waiting(StepObserver& inner, const Device& device, Stream stream) : inner_(inner), device_(device), stream_(stream) {}
+  void before(const BoundStep& step) override { inner_.before(step); }
+  void after(const BoundStep& step, const std::vector<char*>& buffers) override {
+    device_.wait(stream_);
+    inner_.after(step, buffers);
+  }
+
+ private:
+  StepObserver& inner_;
+  const Device& device_;
+  Stream stream_;
+};
+
+}  // namespace
+
 std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
-                                      StepObserver* observer,
-                                      const std::function<void(const Instance&, const std::vector<char*>&)>& finish) {
+                                      StepObserver* observer, const Finish& finish, Stream stream) {
   KPT_CHECK(plan_.backend->executes(), "runtime", "got a run on device ", plan_.backend->device(),
             ", which only plans; try device cpu");
   static Counter& calls = counter("runtime.calls");
   calls.add();
   counters_.calls++;
-  auto frame = take_frame();
+  const std::shared_ptr<void> current = plan_.device->enter();
+  auto frame = take_frame(stream);
   struct Return {
     Executor* self;
     std::unique_ptr<Frame>& frame;
@@ -263,53 +415,39 @@ std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const O
   }
   const Instance& instance = *frame->instance;
   const std::shared_ptr<const Weights> weights = fresh_weights();
-
-  const int64_t need = instance.arena_bytes + instance.workspace_bytes;
-  if (frame->arena_bytes < need) {
-    frame->arena = Tensor();  // freed before the larger one is taken
-    frame->arena = Tensor::empty(DType::u8, {need});
-    frame->arena_bytes = need;
-    counters_.arena_allocations++;
-  }
-  char* const arena = static_cast<char*>(frame->arena.data);
+  grow_arena(*frame, instance.arena_bytes + instance.workspace_bytes);
 
   std::vector<Tensor> held;  // contiguous copies of strided inputs
-  std::vector<Tensor> outputs;
-  for (size_t i = 0; i < instance.outputs.size(); ++i)
-    outputs.push_back(allocate(static_cast<int>(i), instance.outputs[i]));
-  for (size_t i = 0; i < plan_.buffers.size(); ++i) {
-    const BufferInfo& b = plan_.buffers[i];
-    const auto index = static_cast<size_t>(b.index);
-    char*& start = frame->buffers[i];
-    switch (b.kind) {
-      case BufferKind::arena: start = arena + instance.arena_offset[i]; break;
-      case BufferKind::weight: start = static_cast<char*>(weights->tensors[index].data); break;
-      case BufferKind::output: start = static_cast<char*>(outputs[index].data); break;
-      case BufferKind::persistent: {
-        auto it = weights->derived_of_buffer.find(static_cast<int>(i));
-        start =
-            it == weights->derived_of_buffer.end() ? nullptr : static_cast<char*>(weights->derived[it->second].data);
-        break;
-      }
-      case BufferKind::input:
-        if (inputs[index].desc.is_contiguous()) {
-          start = static_cast<char*>(inputs[index].data);
-        } else {
-          counters_.input_copies++;
-          held.push_back(inputs[index].clone());
-          start = static_cast<char*>(held.back().data);
-        }
-        break;
-    }
+  std::vector<const void*> from;
+  for (const Tensor& in : inputs) {
+    from.push_back(in.data);
+    if (in.desc.is_contiguous()) continue;
+    KPT_CHECK(!plan_.device->records(), "runtime", "got a strided input ", in.desc, " on a GPU, try a contiguous one");
+    counters_.input_copies++;
+    held.push_back(in.clone());
+    from.back() = held.back().data;
   }
-  run_steps(instance, frame->buffers, arena + instance.arena_bytes, observer);
+  std::vector<Tensor> outputs;
+  std::vector<void*> to;
+  for (size_t i = 0; i < instance.outputs.size(); ++i) {
+    const TensorDesc& desc = instance.outputs[i];
+    outputs.push_back(allocate ? allocate(static_cast<int>(i), desc) : this->allocate(desc, stream));
+    to.push_back(outputs.back().data);
+  }
+  if (!observer && !finish && replay(*frame, weights, inputs, outputs)) return outputs;
+
+  place_buffers(*frame, *weights, from, to);
+  char* const workspace = static_cast<char*>(frame->arena.get()) + instance.arena_bytes;
+  std::optional<Waiting> waiting;
+  if (observer && plan_.device->records()) observer = &waiting.emplace(*observer, *plan_.device, stream);
+  run_steps(instance, frame->buffers, workspace, stream, observer);
   if (finish) finish(instance, frame->buffers);
   return outputs;
 }
 
 std::vector<Tensor> Executor::run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
-                                  StepObserver* observer) {
-  return execute(inputs, allocate, observer, nullptr);
+                                  StepObserver* observer, Stream stream) {
+  return execute(inputs, allocate, observer, nullptr, stream);
 }
 
 namespace {
@@ -317,7 +455,7 @@ namespace {
 // Clones wanted values right behind the step that makes their buffer, before its slot is used again.
 class Probe final : public StepObserver {
  public:
-  Probe(const Plan& plan, const std::vector<std::string>& keep) : plan_(plan) {
+  Probe(const Plan& plan, const std::vector<std::string>& keep, Stream stream) : plan_(plan), stream_(stream) {
     for (const std::string& name : keep) {
       const Value* v = plan.graph.find(name);
       KPT_CHECK(v, "runtime.probe", "got value ", name, ", want a name of the optimised graph");
@@ -353,10 +491,22 @@ class Probe final : public StepObserver {
     for (const Sym& s : type.sizes) view.desc.sizes.push_back(s.eval(*env_));
     for (const Sym& s : place.layout.strides) view.desc.strides.push_back(s.eval(*env_));
     view.data = start + place.layout.offset.eval(*env_) * static_cast<int64_t>(size_of(type.dtype));
-    found_[i] = view.clone();
+    found_[i] = plan_.device->records() ? extent_copy(view) : view.clone();
+  }
+  // On a device only bytes are copied: the clone keeps the strides.
+  Tensor extent_copy(const Tensor& view) const {
+    int64_t elements = view.desc.numel() ? 1 : 0;
+    for (int d = 0; d < view.desc.sizes.rank() && elements; ++d)
+      elements += (view.desc.sizes[d] - 1) * view.desc.strides[d];
+    const int64_t bytes = elements * static_cast<int64_t>(size_of(view.desc.dtype));
+    Tensor out{view.desc, nullptr, plan_.device->allocate(bytes, stream_)};
+    out.data = out.owner.get();
+    plan_.device->copy(out.data, view.data, bytes, stream_);
+    return out;
   }
 
   const Plan& plan_;
+  Stream stream_;
   const SymEnv* env_ = nullptr;
   std::vector<const Value*> values_;
   std::vector<Tensor> found_;
@@ -364,16 +514,17 @@ class Probe final : public StepObserver {
 
 }  // namespace
 
-std::vector<Tensor> Executor::probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep) {
-  Probe probe(plan_, keep);
+std::vector<Tensor> Executor::probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep,
+                                    Stream stream) {
+  Probe probe(plan_, keep, stream);
   std::vector<int64_t> symbols;
   bind_symbols(inputs, symbols);
   SymEnv env;
   for (size_t i = 0; i < symbols.size(); ++i) env[plan_.graph.symbols[i].name] = symbols[i];
   probe.set_env(env);
-  auto allocate = [](int, const TensorDesc& d) { return Tensor::empty(d.dtype, d.sizes); };
-  execute(inputs, allocate, &probe,
-          [&](const Instance&, const std::vector<char*>& buffers) { probe.finish(env, buffers); });
+  execute(
+      inputs, nullptr, &probe, [&](const Instance&, const std::vector<char*>& buffers) { probe.finish(env, buffers); },
+      stream);
   return probe.results();
 }
 

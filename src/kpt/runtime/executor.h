@@ -19,12 +19,17 @@ using OutputAllocator = std::function<Tensor(int index, const TensorDesc&)>;
 
 // Exact counts since the executor was made. Relaxed atomics: they order nothing.
 struct ExecutorCounters {
-  std::atomic<int64_t> calls{0}, shapes_planned{0}, prologue_runs{0}, arena_allocations{0}, frames{0}, input_copies{0};
+  std::atomic<int64_t> calls{0}, shapes_planned{0}, prologue_runs{0}, arena_allocations{0}, frames{0}, input_copies{0},
+      recordings{0}, replays{0};
 };
+
+// A call's place in time: null is the default stream, and the CPU's only one.
+using Stream = void*;
 
 // Runs a plan. Thread-safe: each concurrent call takes a Frame (arena and pointers) of its own from a free list, so
 // memory is bounded by the largest number of callers at one time. Sizes seen before are found in a cache of kShapeCache
-// sets (least recently used out).
+// sets (least recently used out). On a GPU a frame belongs to one stream, so that nothing runs in its arena out of
+// order; a shape seen before is recorded and replayed as a whole where every kernel of it can be.
 class Executor {
  public:
   // The plan must outlive nothing: it is held here. Runs the prologue once.
@@ -32,9 +37,13 @@ class Executor {
   ~Executor();
 
   std::vector<Tensor> run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
-                          StepObserver* observer = nullptr);
+                          StepObserver* observer = nullptr, Stream stream = nullptr);
   // As run; then clones of the named values.
-  std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep);
+  std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep,
+                            Stream stream = nullptr);
+
+  // Drops the frames that no call uses now, with their arenas.
+  void trim();
 
   const Plan& plan() const { return plan_; }
   const ExecutorCounters& counters() const { return counters_; }
@@ -47,19 +56,26 @@ class Executor {
   struct Frame;
   struct Weights;
   struct Binding;
-  std::unique_ptr<Frame> take_frame();
+  std::unique_ptr<Frame> take_frame(Stream stream);
   void give_frame(std::unique_ptr<Frame> frame);
   void match_weights();
   std::shared_ptr<const Weights> fresh_weights();
   std::shared_ptr<const Weights> load_weights(const Weights* old);
   void run_prologue(Weights& weights);
+  void grow_arena(Frame& frame, int64_t bytes);
+  void place_buffers(Frame& frame, const Weights& weights, const std::vector<const void*>& inputs,
+                     const std::vector<void*>& outputs) const;
+  bool replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
+              const std::vector<Tensor>& outputs);
+  bool repeats(const Instance& instance) const;
+  Tensor allocate(const TensorDesc& desc, Stream stream) const;
   Tensor checked_weight(size_t value_index) const;
   void bind_symbols(const std::vector<Tensor>& inputs, std::vector<int64_t>& symbols) const;
   [[noreturn]] void bad_input(size_t index, const Tensor& got, const std::string& what) const;
   std::shared_ptr<const Instance> instance(const std::vector<int64_t>& symbols);
+  using Finish = std::function<void(const Instance&, const std::vector<char*>&)>;
   std::vector<Tensor> execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
-                              StepObserver* observer,
-                              const std::function<void(const Instance&, const std::vector<char*>&)>& finish);
+                              StepObserver* observer, const Finish& finish, Stream stream);
 
   Plan plan_;
   std::shared_ptr<WeightSource> source_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kpt/base/threads.h"
 #include "kpt/ir/text.h"
 #include "kpt/runtime/memory.h"
 
@@ -23,7 +24,7 @@ std::vector<BoundPlace> bind(const std::vector<ValuePlace>& places, const std::v
 
 BoundStep bind_step(const Plan& plan, const PlanStep& step, const SymEnv& env) {
   const Node& node = *step.node;
-  const Problem problem = make_problem(node, step.inputs, step.outputs, env, plan.options.threads);
+  const Problem problem = make_problem(node, step.inputs, step.outputs, env, plan.options);
   std::string reasons;
   for (Candidate& c : plan.backend->candidates(node, problem, plan.options.select)) {
     if (!c.verdict.ok) {
@@ -64,6 +65,21 @@ void lay_out_arena(const Plan& plan, const SymEnv& env, Instance* out) {
     out->arena_offset.push_back(b.kind == BufferKind::arena ? slot_offset[static_cast<size_t>(b.slot)] : -1);
 }
 
+// Kernels of the CPU are ready when made. Those of a GPU may have to be compiled, each on its own thread; the one that
+// fails is named by its exception.
+void prepare(const Plan& plan, Instance* out) {
+  auto ready = [&plan, out](int64_t i, int) {
+    const std::shared_ptr<void> current = plan.device->enter();
+    out->steps[static_cast<size_t>(i)].launch->prepare();
+  };
+  const auto count = static_cast<int64_t>(out->steps.size());
+  if (plan.options.gpu.arch) parallel(count, plan.options.threads, ready);
+  for (const BoundStep& step : out->steps) {
+    out->workspace_bytes = std::max(out->workspace_bytes, static_cast<int64_t>(step.launch->workspace_bytes()));
+    out->recordable &= step.launch->recordable();
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env) {
@@ -71,11 +87,8 @@ std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vecto
   out->env = env;
   const bool every_call = &steps == &plan.steps;  // the prologue uses no arena and knows no symbols
   if (every_call) lay_out_arena(plan, env, out.get());
-  for (const PlanStep& step : steps) {
-    out->steps.push_back(bind_step(plan, step, env));
-    out->workspace_bytes =
-        std::max(out->workspace_bytes, static_cast<int64_t>(out->steps.back().launch->workspace_bytes()));
-  }
+  for (const PlanStep& step : steps) out->steps.push_back(bind_step(plan, step, env));
+  prepare(plan, out.get());
   if (every_call)
     for (const Value* v : plan.graph.outputs()) {
       Dims sizes;
@@ -97,7 +110,8 @@ namespace {
 
 }  // namespace
 
-void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, StepObserver* observer) {
+void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, void* stream,
+               StepObserver* observer) {
   std::vector<const void*> inputs;
   std::vector<void*> outputs;
   for (const BoundStep& step : instance.steps) {
@@ -107,7 +121,7 @@ void run_steps(const Instance& instance, const std::vector<char*>& buffers, void
     for (const BoundPlace& p : step.outputs) outputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
     if (observer) observer->before(step);
     try {
-      step.launch->run({inputs.data(), outputs.data(), workspace});
+      step.launch->run({inputs.data(), outputs.data(), workspace, stream});
     } catch (const Error& e) {
       rethrow(step, e.kind(), e.what());
     } catch (const std::exception& e) {

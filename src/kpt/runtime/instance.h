@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,11 +30,13 @@ struct Instance {
   std::vector<int64_t> arena_offset;  // for each buffer, -1 where it is not in the arena
   int64_t arena_bytes = 0;            // slots only
   int64_t workspace_bytes = 0;        // the largest any step asks for; lies behind the slots
+  bool recordable = true;             // every launch may be kept in a CUDA graph
+  mutable std::atomic<int> runs{0};   // calls that could have been recorded
   std::vector<TensorDesc> outputs;    // of the model (not of the prologue)
 };
 
-// Asks the backend anew at these sizes and takes the first kernel that says yes.
-// Throws Error{unsupported} with every kernel's reason where none does.
+// Asks the backend anew at these sizes and takes the first kernel that says yes; the device must be current. Kernels
+// are made ready on several threads. Throws Error{unsupported} with every kernel's reason where none does.
 std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env);
 
 // Runs the steps in order. `buffers[i]` is the start of buffer i; workspace has instance.workspace_bytes bytes.
@@ -45,6 +48,7 @@ class StepObserver {
   virtual void before(const BoundStep&) {}
   virtual void after(const BoundStep& step, const std::vector<char*>& buffers) = 0;
 };
-void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, StepObserver* observer);
+void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, void* stream,
+               StepObserver* observer);
 
 }  // namespace kpt

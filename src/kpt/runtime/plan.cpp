@@ -48,7 +48,9 @@ class Planner {
   Planner(Graph graph, const Backend& backend, const PlanOptions& options) {
     plan_.graph = std::move(graph);
     plan_.backend = &backend;
+    plan_.device = backend.open(options.device_index);
     plan_.options = options;
+    plan_.options.gpu = plan_.device->traits();
     hints_ = plan_.hints();
   }
 
@@ -165,7 +167,7 @@ class Planner {
   enum class Answer { none, fallback, own };
 
   Answer ask(const Node& node, const std::vector<ValuePlace>& inputs, std::string* reasons = nullptr) const {
-    const Problem problem = make_problem(node, inputs, places_of(node.outputs), hints_, plan_.options.threads);
+    const Problem problem = make_problem(node, inputs, places_of(node.outputs), hints_, plan_.options);
     Answer answer = Answer::none;
     for (const Candidate& c : plan_.backend->candidates(node, problem, plan_.options.select)) {
       if (c.verdict.ok) {
@@ -322,10 +324,11 @@ std::string Plan::text() const {
 }
 
 Problem make_problem(const Node& node, const std::vector<ValuePlace>& inputs, const std::vector<ValuePlace>& outputs,
-                     const SymEnv& env, int threads) {
+                     const SymEnv& env, const PlanOptions& options) {
   Problem p;
   p.op = node.op;
-  p.threads = threads;
+  p.threads = options.threads;
+  p.gpu = options.gpu;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorType& type = node.inputs[i]->type;
     p.inputs.push_back({type.dtype, eval(type.sizes, env), eval(inputs[i].layout.strides, env)});

@@ -38,6 +38,8 @@ struct PlanOptions {
   SelectOptions select;
   int threads = 1;
   bool prologue = true;
+  int device_index = 0;
+  GpuTraits gpu;  // of the device; make_plan fills it in
 };
 
 // A flat list of steps with memory as formulas of the sizes. Immutable once built; shared between threads and frames.
@@ -45,6 +47,7 @@ struct PlanOptions {
 struct Plan {
   Graph graph;  // with the copies that layouts made necessary written into it (kpt.copy)
   const Backend* backend = nullptr;
+  std::shared_ptr<const Device> device;
   PlanOptions options;
   std::vector<BufferInfo> buffers;
   std::vector<PlanStep> prologue;  // weights-only steps, run at load and again when a weight changed
@@ -67,6 +70,6 @@ Plan make_plan(Graph graph, const Backend& backend, const PlanOptions& options);
 
 // The problem a step poses at concrete sizes.
 Problem make_problem(const Node& node, const std::vector<ValuePlace>& inputs, const std::vector<ValuePlace>& outputs,
-                     const SymEnv& env, int threads);
+                     const SymEnv& env, const PlanOptions& options);
 
 }  // namespace kpt

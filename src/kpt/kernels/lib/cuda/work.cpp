@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/kernels/lib/cuda/work.h"
 
+#include <map>
+#include <mutex>
 #include <set>
 #include <sstream>
 
@@ -75,9 +77,14 @@ class CudaLaunch final : public Launch {
 }  // namespace
 
 std::string cuda_text(const std::string& path) {
-  std::set<std::string> seen;
-  std::string out;
-  expand(path, seen, out);
+  static std::mutex mutex;
+  static std::map<std::string, std::string> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::string& out = known[path];
+  if (out.empty()) {
+    std::set<std::string> seen;
+    expand(path, seen, out);
+  }
   return out;
 }
 
