@@ -5,8 +5,10 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "tensors.h"
 
@@ -123,10 +125,10 @@ IValue list_value(const Attr& attr, const c10::ListType& type, const c10::Argume
 }
 
 // One argument that is no tensor, by its type in the schema.
-IValue plain_value(const Attr& attr, const c10::Type& type, const c10::Argument& argument) {
+IValue plain_value(const Attr& attr, const c10::Type& type, const c10::Argument& argument, at::Device device) {
   if (type.kind() == TypeKind::OptionalType)
     return attr.is_none() ? IValue()
-                          : plain_value(attr, *type.castRaw<c10::OptionalType>()->getElementType(), argument);
+                          : plain_value(attr, *type.castRaw<c10::OptionalType>()->getElementType(), argument, device);
   switch (type.kind()) {
     case TypeKind::SymIntType:
     case TypeKind::IntType: return integer(attr, argument);
@@ -142,9 +144,9 @@ IValue plain_value(const Attr& attr, const c10::Type& type, const c10::Argument&
       return static_cast<int64_t>(to_torch(attr.as<DType>()));
     case TypeKind::LayoutType:
     case TypeKind::MemoryFormatType: return layout_or_format(attr, type.kind(), argument);
-    case TypeKind::DeviceObjType:
-      if (!attr.is<std::string>() || attr.as<std::string>() != "cpu") unfit(argument, "want the device cpu");
-      return c10::Device(c10::kCPU);
+    case TypeKind::DeviceObjType:  // a graph has one device: that of its model
+      if (!attr.is<std::string>()) unfit(argument, "want a device");
+      return device;
     case TypeKind::ListType: return list_value(attr, *type.castRaw<c10::ListType>(), argument);
     default: unfit(argument, "arguments of this type are not known here");
   }
@@ -179,7 +181,7 @@ IValue tensor_value(const Attr& attr, const c10::Type& type, const c10::Argument
   return tensor;
 }
 
-Call make_call(const Problem& problem) {
+Call make_call(const Problem& problem, at::Device device) {
   const auto op = find_operator(torch_name(problem.op));
   if (!op) throw_error(ErrorKind::unsupported, "aten", cat("the dispatcher has no operator ", problem.op));
   Call call{*op, {}, {}};
@@ -203,7 +205,7 @@ Call make_call(const Problem& problem) {
     else if (tensor)
       call.arguments.push_back(tensor_value(*attr, *argument.type(), argument, i, -1, call));
     else
-      call.arguments.push_back(plain_value(*attr, *argument.real_type(), argument));
+      call.arguments.push_back(plain_value(*attr, *argument.real_type(), argument, device));
   }
   if (position != problem.args.size() || named != problem.kwargs.size())
     throw_error(ErrorKind::unsupported, "aten",
@@ -211,10 +213,16 @@ Call make_call(const Problem& problem) {
   return call;
 }
 
-Verdict supports(const Problem& problem) {
+// The device whose kernel this is; for cuda the one that is current.
+at::Device device_of(const std::string& kind) {
+  if (kind == "cpu") return at::kCPU;
+  return {at::kCUDA, c10::impl::VirtualGuardImpl(at::kCUDA).getDevice().index()};
+}
+
+Verdict supports(const Problem& problem, const std::string& kind) {
   if (problem.op.rfind("kpt.", 0) == 0 && problem.op != "kpt.copy") return no("operators kpt.* are not torch's");
   try {
-    make_call(problem);
+    make_call(problem, kind == "cpu" ? at::kCPU : at::Device(at::kCUDA, 0));
   } catch (const Error& e) {
     return no(e.what());
   }
@@ -223,8 +231,9 @@ Verdict supports(const Problem& problem) {
 
 class AtenLaunch final : public Launch {
  public:
-  explicit AtenLaunch(const Problem& problem)
-      : call_(make_call(problem)),
+  AtenLaunch(const Problem& problem, at::Device device)
+      : call_(make_call(problem, device)),
+        device_(device),
         op_(problem.op),
         inputs_(problem.inputs),
         outputs_(problem.outputs),
@@ -235,8 +244,9 @@ class AtenLaunch final : public Launch {
     // Below autograd, and without the caller's autocast: the graph's dtypes already say what is computed.
     const c10::InferenceMode guard;
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const c10::OptionalDeviceGuard on(device_.is_cpu() ? std::nullopt : std::optional(device_));
     if (copies_) {  // straight into the planned memory, without a tensor between: half the time of the judge's casts
-      wrap(outputs_[0], args.outputs[0]).copy_(wrap(inputs_[0], const_cast<void*>(args.inputs[0])));
+      wrap(outputs_[0], args.outputs[0], device_).copy_(wrap(inputs_[0], const_cast<void*>(args.inputs[0]), device_));
       return;
     }
     torch::jit::Stack stack(call_.arguments);
@@ -253,10 +263,11 @@ class AtenLaunch final : public Launch {
     }
   }
   std::string config() const override { return "dispatcher"; }
+  bool recordable() const override { return false; }  // torch allocates as it goes
 
  private:
   void fill(torch::jit::Stack& stack, const Slot& slot, const RunArgs& args) const {
-    at::Tensor tensor = wrap(inputs_[slot.input], const_cast<void*>(args.inputs[slot.input]));
+    at::Tensor tensor = wrap(inputs_[slot.input], const_cast<void*>(args.inputs[slot.input]), device_);
     if (row_major_) tensor = tensor.contiguous();
     if (slot.element < 0) {
       stack[slot.argument] = std::move(tensor);
@@ -294,10 +305,11 @@ class AtenLaunch final : public Launch {
       throw_error(
           ErrorKind::internal, "aten",
           cat(op_, " gave output ", index, " as ", result.toString(), c10::str(result.sizes()), ", want ", want));
-    wrap(want, args.outputs[index]).copy_(result);
+    wrap(want, args.outputs[index], device_).copy_(result);
   }
 
   Call call_;
+  at::Device device_;
   std::string op_;
   std::vector<TensorDesc> inputs_, outputs_;
   bool row_major_;
@@ -306,10 +318,13 @@ class AtenLaunch final : public Launch {
 
 }  // namespace
 
-Kernel aten_kernel() {
-  return {"*", "aten", "cpu", "aten", 0, supports, [](const Problem& p) -> std::unique_ptr<Launch> {
-            return std::make_unique<AtenLaunch>(p);
-          }};
+Kernel aten_kernel(const std::string& device) {
+  Kernel kernel{"*", "aten", device, "aten", 0, nullptr, nullptr};
+  kernel.supports = [device](const Problem& p) { return supports(p, device); };
+  kernel.make = [device](const Problem& p) -> std::unique_ptr<Launch> {
+    return std::make_unique<AtenLaunch>(p, device_of(device));
+  };
+  return kernel;
 }
 
 }  // namespace kpt::bridge

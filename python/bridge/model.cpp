@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model.h"
 
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "cuda.h"
 #include "kpt/ir/text.h"
 #include "tensors.h"
 
 namespace kpt::bridge {
 
-TorchWeights::TorchWeights(std::vector<std::string> fqns, std::vector<at::Tensor> tensors)
-    : fqns_(std::move(fqns)), tensors_(std::move(tensors)) {
+TorchWeights::TorchWeights(std::vector<std::string> fqns, std::vector<at::Tensor> tensors, at::Device device)
+    : fqns_(std::move(fqns)), tensors_(std::move(tensors)), device_(device) {
   KPT_CHECK(fqns_.size() == tensors_.size(), "bridge", "got ", fqns_.size(), " names and ", tensors_.size(),
             " weights, want as many");
 }
 
-Tensor TorchWeights::tensor(size_t i) const { return borrow(tensors_[i], cat("weight ", fqns_[i]), true); }
+Tensor TorchWeights::tensor(size_t i) const {
+  const at::Tensor& t = tensors_[i];
+  // The engine copies strided weights on the CPU alone.
+  return borrow(device_.is_cpu() ? t : t.contiguous(), cat("weight ", fqns_[i]), device_, true);
+}
 
 uint64_t TorchWeights::version(size_t i) const {
   const at::Tensor& t = tensors_[i];
@@ -31,51 +39,92 @@ uint64_t TorchWeights::version(size_t i) const {
 
 void TorchWeights::set(size_t i, at::Tensor tensor) {
   KPT_CHECK(i < tensors_.size(), "bridge", "got weight ", i, ", want one of ", tensors_.size());
-  const Tensor old = borrow(tensors_[i], fqns_[i]), fresh = borrow(tensor, cat("weight ", fqns_[i]));
+  const Tensor old = borrow(tensors_[i], fqns_[i], device_), fresh = borrow(tensor, cat("weight ", fqns_[i]), device_);
   KPT_CHECK(old.desc.dtype == fresh.desc.dtype && old.desc.sizes == fresh.desc.sizes, "bridge", "got ", fqns_[i],
             " as ", fresh.desc, ", want ", old.desc, ": optimise the model again");
   tensors_[i] = std::move(tensor);
 }
 
+namespace {
+
+// "cuda" means torch's current one; it is written out, since the model stays where it was made.
+at::Device model_device(const CompileOptions& options) {
+  if (options.device.rfind("cuda", 0) != 0) return at::kCPU;
+  const at::Device device(options.device);
+  return device.has_index() ? device : c10::impl::VirtualGuardImpl(at::kCUDA).getDevice();
+}
+
+CompileOptions on_device(CompileOptions options, at::Device device) {
+  if (!device.is_cpu()) options.device = device.str();
+  return options;
+}
+
+}  // namespace
+
 TorchModel::TorchModel(std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights,
                        std::string options)
-    : weights_(std::make_shared<TorchWeights>(std::move(fqns), std::move(weights))),
-      model_(Model::compile(parse(text), weights_, parse_options(options))) {}
+    : device_(model_device(parse_options(options))),
+      weights_(std::make_shared<TorchWeights>(std::move(fqns), std::move(weights), device_)),
+      model_(Model::compile(parse(text), weights_, on_device(parse_options(options), device_))) {}
 
 std::vector<Tensor> TorchModel::borrow_inputs(const std::vector<at::Tensor>& inputs) const {
   const auto& wanted = model_->graph().inputs();
   KPT_CHECK(inputs.size() == wanted.size(), "bridge", "got ", inputs.size(), " inputs, want ", wanted.size());
   std::vector<Tensor> result;
   result.reserve(inputs.size());
-  for (size_t i = 0; i < inputs.size(); ++i) result.push_back(borrow(inputs[i], wanted[i]->name));
+  for (size_t i = 0; i < inputs.size(); ++i) result.push_back(borrow(inputs[i], wanted[i]->name, device_));
   return result;
 }
+
+namespace {
+
+// The model's device made current for a call, its inputs made dense there (the engine has no strided inputs on a GPU).
+class Place {
+ public:
+  Place(at::Device device, std::vector<at::Tensor>& inputs)
+      : guard_(device.is_cpu() ? std::nullopt : std::optional(device)) {
+    if (device.is_cpu()) return;
+    for (at::Tensor& t : inputs) t = t.contiguous();
+    stream_ = current_stream(device);
+  }
+  void* stream() const { return stream_; }
+
+ private:
+  c10::OptionalDeviceGuard guard_;
+  void* stream_ = nullptr;
+};
+
+}  // namespace
 
 std::vector<at::Tensor> TorchModel::run(std::vector<at::Tensor> inputs) {
   const std::shared_lock<std::shared_mutex> lock(mutex_);
   std::vector<at::Tensor> outputs(model_->graph().outputs().size());
-  const RunOptions options{[&outputs](int index, const TensorDesc& desc) {
-    const at::IntArrayRef sizes(desc.sizes.begin(), static_cast<size_t>(desc.sizes.rank()));
-    at::Tensor& out = outputs[static_cast<size_t>(index)];
-    out = at::empty(sizes, at::TensorOptions(to_torch(desc.dtype)));
-    return Tensor{desc, out.mutable_data_ptr(), nullptr};
-  }};
+  const Place place(device_, inputs);
+  const RunOptions options{place.stream(), [&outputs, this](int index, const TensorDesc& desc) {
+                             const at::IntArrayRef sizes(desc.sizes.begin(), static_cast<size_t>(desc.sizes.rank()));
+                             at::Tensor& out = outputs[static_cast<size_t>(index)];
+                             out = at::empty(sizes, at::TensorOptions(to_torch(desc.dtype)).device(device_));
+                             return Tensor{desc, out.mutable_data_ptr(), nullptr};
+                           }};
   const std::vector<Tensor> results = model_->run(borrow_inputs(inputs), options);
   for (size_t i = 0; i < results.size(); ++i)
-    if (!outputs[i].defined()) outputs[i] = give(results[i]);
+    if (!outputs[i].defined()) outputs[i] = give(results[i], device_);
   return outputs;
 }
 
 std::vector<at::Tensor> TorchModel::probe(std::vector<at::Tensor> inputs, std::vector<std::string> keep) {
   const std::shared_lock<std::shared_mutex> lock(mutex_);
   std::vector<at::Tensor> outputs;
-  for (const Tensor& t : model_->probe(borrow_inputs(inputs), keep)) outputs.push_back(give(t.owner ? t : t.clone()));
+  const Place place(device_, inputs);
+  for (const Tensor& t : model_->probe(borrow_inputs(inputs), keep, {place.stream(), nullptr}))
+    outputs.push_back(give(t.owner ? t : t.clone(), device_));
   return outputs;
 }
 
 std::string TorchModel::profile(std::vector<at::Tensor> inputs, int64_t rounds) {
   const std::shared_lock<std::shared_mutex> lock(mutex_);
   KPT_CHECK(rounds >= 1 && rounds <= 100000, "bridge", "got ", rounds, " rounds, want 1 to 100000");
+  const Place place(device_, inputs);
   return model_->profile(borrow_inputs(inputs), static_cast<int>(rounds));
 }
 

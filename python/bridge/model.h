@@ -12,7 +12,7 @@ namespace kpt::bridge {
 // thread-safe; set() and touch() want no run in flight (TorchModel's lock).
 class TorchWeights final : public WeightSource {
  public:
-  TorchWeights(std::vector<std::string> fqns, std::vector<at::Tensor> tensors);
+  TorchWeights(std::vector<std::string> fqns, std::vector<at::Tensor> tensors, at::Device device);
   size_t size() const override { return tensors_.size(); }
   const std::string& fqn(size_t i) const override { return fqns_[i]; }
   // Keeps the storage alive: its address cannot come back as another tensor's while the engine compares pointers.
@@ -26,10 +26,12 @@ class TorchWeights final : public WeightSource {
  private:
   std::vector<std::string> fqns_;
   std::vector<at::Tensor> tensors_;
+  at::Device device_;
   uint64_t salt_ = 0;
 };
 
-// torch.classes.kernel_pytorch.Model. Methods run without the GIL; run() and probe() from many threads at once.
+// torch.classes.kernel_pytorch.Model. On a GPU calls are queued on torch's current stream. Methods run without the GIL;
+// run() and probe() from many threads at once.
 class TorchModel final : public torch::CustomClassHolder {
  public:
   TorchModel(std::string text, std::vector<std::string> fqns, std::vector<at::Tensor> weights, std::string options);
@@ -38,11 +40,13 @@ class TorchModel final : public torch::CustomClassHolder {
   std::string profile(std::vector<at::Tensor> inputs, int64_t rounds);
   void set_weight(int64_t index, at::Tensor tensor);  // waits for runs in flight
   void refresh_weights();                             // what was derived from weights is made again at the next run
+  void trim() { model_->trim(); }                     // idle arenas are freed
   const Model& model() const { return *model_; }
 
  private:
   std::vector<Tensor> borrow_inputs(const std::vector<at::Tensor>& inputs) const;
 
+  at::Device device_;
   std::shared_ptr<TorchWeights> weights_;
   std::shared_ptr<Model> model_;
   std::shared_mutex mutex_;  // shared: runs; exclusive: set_weight

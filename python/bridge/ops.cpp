@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "aten.h"
+#include "cuda.h"
 #include "kpt/base/settings.h"
 #include "kpt/hardware/cpu.h"
 #include "kpt/ir/text.h"
@@ -33,7 +34,8 @@ auto guarded(F&& f) -> decltype(f()) {
 
 std::vector<double> distance_op(const at::Tensor& x, const at::Tensor& reference) {
   return guarded([&] {
-    const Distance d = distance(borrow(x, "x"), borrow(reference, "reference"));
+    const Distance d =
+        x.is_cpu() ? distance(borrow(x, "x"), borrow(reference, "reference")) : device_distance(x, reference);
     return std::vector<double>{d.rel_rmse, d.cosine, d.max_abs, static_cast<double>(d.nonfinite),
                                static_cast<double>(d.elements)};
   });
@@ -115,6 +117,7 @@ void define_model(torch::Library& library) {
       .def("set_weight", [](const ModelPtr& m, int64_t index,
                             at::Tensor tensor) { guarded([&] { m->set_weight(index, std::move(tensor)); }); })
       .def("refresh_weights", [](const ModelPtr& m) { guarded([&] { m->refresh_weights(); }); })
+      .def("trim", [](const ModelPtr& m) { guarded([&] { m->trim(); }); })
       .def("report", [](const ModelPtr& m) { return guarded([&] { return m->model().report(); }); })
       .def("text", [](const ModelPtr& m) { return guarded([&] { return m->model().text(); }); })
       .def("plan_text", [](const ModelPtr& m) { return guarded([&] { return m->model().plan_text(); }); })
@@ -124,7 +127,11 @@ void define_model(torch::Library& library) {
 }
 
 struct RegisterAten {
-  RegisterAten() { kernel_registry().add(aten_kernel()); }
+  RegisterAten() {
+    kernel_registry().add(aten_kernel("cpu"));
+    kernel_registry().add(aten_kernel("cuda"));
+    share_allocator();
+  }
 };
 const RegisterAten register_aten;  // at load: every model compiled from here on may fall back to torch
 
@@ -144,6 +151,7 @@ TORCH_LIBRARY(kernel_pytorch, m) {
   m.def("set_setting(str name, str text) -> ()",
         [](const std::string& key, const std::string& text) { guarded([&] { set_setting(key, text); }); });
   m.def("hardware() -> str", hardware_op);
+  m.def("gpus() -> str", [] { return guarded([] { return gpus_json(); }); });
   m.def("version() -> str", [] { return std::string(KPT_VERSION); });
   m.def("built_for() -> str", [] { return std::string(KPT_TORCH_VERSION); });
 }

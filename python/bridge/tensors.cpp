@@ -35,11 +35,13 @@ at::ScalarType to_torch(DType dtype) {
   throw_error(ErrorKind::internal, "bridge", "unknown dtype");
 }
 
-Tensor borrow(const at::Tensor& tensor, const std::string& what, bool keep) {
+Tensor borrow(const at::Tensor& tensor, const std::string& what, at::Device device, bool keep) {
   if (!tensor.defined() || tensor.layout() != at::kStrided)
     throw_error(ErrorKind::unsupported, "bridge", cat(what, " is no dense tensor, try .to_dense()"));
-  if (!tensor.device().is_cpu())
-    throw_error(ErrorKind::bad_input, "bridge", cat(what, " is on ", tensor.device().str(), ", want cpu, try .cpu()"));
+  if (tensor.device() != device)
+    throw_error(
+        ErrorKind::bad_input, "bridge",
+        cat(what, " is on ", tensor.device().str(), ", want ", device.str(), ", try .to(\"", device.str(), "\")"));
   const auto dtype = from_torch(tensor.scalar_type());
   if (!dtype || tensor.is_quantized())
     throw_error(ErrorKind::unsupported, "bridge",
@@ -54,19 +56,27 @@ Tensor borrow(const at::Tensor& tensor, const std::string& what, bool keep) {
   return result;
 }
 
-at::Tensor wrap(const TensorDesc& desc, void* data) {
+at::Tensor wrap(const TensorDesc& desc, void* data, at::Device device) {
   const at::IntArrayRef sizes(desc.sizes.begin(), static_cast<size_t>(desc.sizes.rank()));
   const at::IntArrayRef strides(desc.strides.begin(), static_cast<size_t>(desc.strides.rank()));
-  return at::from_blob(data, sizes, strides, at::TensorOptions(to_torch(desc.dtype)));
+  return at::for_blob(data, sizes)
+      .strides(strides)
+      .options(at::TensorOptions(to_torch(desc.dtype)).device(device))
+      .target_device(device)
+      .make_tensor();
 }
 
-at::Tensor give(const Tensor& tensor) {
+at::Tensor give(const Tensor& tensor, at::Device device) {
   const TensorDesc& desc = tensor.desc;
   const at::IntArrayRef sizes(desc.sizes.begin(), static_cast<size_t>(desc.sizes.rank()));
   const at::IntArrayRef strides(desc.strides.begin(), static_cast<size_t>(desc.strides.rank()));
   auto owner = tensor.owner;
-  return at::from_blob(
-      tensor.data, sizes, strides, [owner](void*) {}, at::TensorOptions(to_torch(desc.dtype)));
+  return at::for_blob(tensor.data, sizes)
+      .strides(strides)
+      .deleter([owner](void*) {})
+      .options(at::TensorOptions(to_torch(desc.dtype)).device(device))
+      .target_device(device)
+      .make_tensor();
 }
 
 }  // namespace kpt::bridge

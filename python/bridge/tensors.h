@@ -14,13 +14,13 @@ std::optional<DType> from_torch(at::ScalarType type);
 at::ScalarType to_torch(DType dtype);
 
 // The same memory as a Tensor of the core; no owner unless `keep`, which shares the storage. `what` names it in errors.
-// Throws Error: device where it is not on the cpu, unsupported where dtype, layout or rank is not ours.
-Tensor borrow(const at::Tensor& tensor, const std::string& what, bool keep = false);
+// Throws Error: bad_input where it is not on `device`, unsupported where dtype, layout or rank is not ours.
+Tensor borrow(const at::Tensor& tensor, const std::string& what, at::Device device = at::kCPU, bool keep = false);
 
 // Memory of the core as an at::Tensor without an owner: valid as long as the pointer is.
-at::Tensor wrap(const TensorDesc& desc, void* data);
+at::Tensor wrap(const TensorDesc& desc, void* data, at::Device device = at::kCPU);
 
 // A tensor of the core that owns its memory, handed to torch.
-at::Tensor give(const Tensor& tensor);
+at::Tensor give(const Tensor& tensor, at::Device device = at::kCPU);
 
 }  // namespace kpt::bridge

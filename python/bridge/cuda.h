@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "kpt/validation/validation.h"
+
+namespace kpt::bridge {
+
+// Nothing here links CUDA: torch's own device guard is asked, so one library serves machines with and without a GPU.
+
+// torch's current stream of that device as a CUstream.
+void* current_stream(at::Device device);
+
+// Lets the core draw on torch's caching allocator. Called once, at load.
+void share_allocator();
+
+// kpt::distance over tensors of a GPU, in f64 by ATen's reductions, in pieces of 16 M elements.
+Distance device_distance(const at::Tensor& x, const at::Tensor& reference);
+
+// JSON: [{index, name, uuid, arch, multiprocessors, memory_bytes, l2_bytes, clock_khz, memory_clock_khz, bus_bits,
+// driver}], or [] with the reason under the second name.
+std::string gpus_json();
+
+}  // namespace kpt::bridge
