@@ -169,8 +169,8 @@ class Writer:
             raise CaptureError(f"[capture] dtype {value.dtype} is not supported{where}")
         if value.layout is not torch.strided:
             raise CaptureError(f"[capture] layout {value.layout} is not supported{where}")
-        if value.device.type not in ("cpu", "meta"):
-            raise CaptureError(f"[capture] device {value.device} is not supported{where}; move the model to the cpu")
+        if value.device.type not in ("cpu", "cuda", "meta"):
+            raise CaptureError(f"[capture] device {value.device} is not supported{where}; move to cpu or cuda")
         if value.dim() > MAX_RANK:
             raise CaptureError(f"[capture] rank {value.dim()} is above {MAX_RANK}{where}")
         return f"{DTYPES[value.dtype]}[{', '.join(self.sizes(s, where) for s in value.shape)}]"
@@ -308,9 +308,9 @@ class Writer:
                 raise CaptureError(f"[capture] dtype {value} is not supported{where}")
             return DTYPES[value]
         if isinstance(value, torch.device):
-            if value.type != "cpu":
-                raise CaptureError(f"[capture] device {value} is not supported{where}; move the model to the cpu")
-            return '"cpu"'
+            if value.type not in ("cpu", "cuda"):
+                raise CaptureError(f"[capture] device {value} is not supported{where}; move the model to cpu or cuda")
+            return '"cpu"'  # a graph has one device, that of its plan: the text does not depend on it
         if isinstance(value, (torch.layout, torch.memory_format)):
             return quote(str(value).removeprefix("torch."))
         if isinstance(value, (list, tuple)):

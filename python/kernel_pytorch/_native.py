@@ -55,7 +55,22 @@ def _minor(version: str) -> list[str]:
 def _load() -> Any:
     """torch.ops.kernel_pytorch. The classes are there from then on, too."""
     torch.ops.load_library(str(find_library()))
+    if folders := _cuda_folders():
+        _offer_cuda(folders)
     return torch.ops.kernel_pytorch
+
+
+def _cuda_folders() -> list[str]:
+    """Where torch's own pip packages keep NVRTC, cuBLASLt and cuDNN."""
+    site = pathlib.Path(torch.__file__).resolve().parent.parent
+    return [str(p) for p in sorted(site.glob("nvidia/*/lib")) if p.is_dir()]
+
+
+def _offer_cuda(folders: list[str]) -> None:
+    """Names these folders to the core where the user named none."""
+    rows = json.loads(torch.ops.kernel_pytorch.settings())["settings"]
+    if next(row["value"] for row in rows if row["name"] == "cuda_path") == "":
+        torch.ops.kernel_pytorch.set_setting("cuda_path", ",".join(folders))
 
 
 def _translated(error: RuntimeError) -> RuntimeError:
@@ -118,6 +133,11 @@ def set_setting(name: str, text: str) -> None:
 def hardware() -> str:
     """Facts about this machine, as JSON."""
     return _call("hardware")
+
+
+def gpus() -> str:
+    """{"here", "reason", "devices": [..]} as JSON."""
+    return _call("gpus")
 
 
 def version() -> str:

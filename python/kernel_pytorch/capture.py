@@ -129,8 +129,9 @@ def _undisturbed(model: nn.Module):
     """Tracing leaves no mark: random state, training flags and gradients are as before; torch's chatter is off."""
     training = {m: m.training for m in model.modules()}
     grads = {p: p.grad for p in model.parameters()}
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(torch.random.fork_rng(devices=gpus))
         stack.enter_context(torch.no_grad())
         stack.enter_context(_rnn.shape_rules())
         stack.enter_context(warnings.catch_warnings())
@@ -304,6 +305,8 @@ def _weights(ep, writer: Writer, model: nn.Module | None):
     used = {n for n in ep.graph.nodes if n.op == "placeholder" and n.users}
     nodes = {n.name: n for n in ep.graph.nodes if n.op == "placeholder"}
     refs, lines, seen = [], [], {}
+    parameter = None if model is None else next(model.parameters(), None)
+    device = None if parameter is None else parameter.device
     for spec in ep.graph_signature.input_specs:
         if spec.kind is InputKind.USER_INPUT:
             continue
@@ -312,7 +315,7 @@ def _weights(ep, writer: Writer, model: nn.Module | None):
             continue
         if spec.kind not in _WEIGHT_KINDS:
             raise CaptureError(f"[capture] input of kind {spec.kind.name.lower()} ({spec.target}) is not supported")
-        ref = _weight(ep, spec, model)
+        ref = _weight(ep, spec, model, device)
         if id(ref.tensor) in seen:
             writer.names[node] = seen[id(ref.tensor)]
             continue
@@ -323,7 +326,7 @@ def _weights(ep, writer: Writer, model: nn.Module | None):
     return refs, lines
 
 
-def _weight(ep, spec, model: nn.Module | None) -> WeightRef:
+def _weight(ep, spec, model: nn.Module | None, device: torch.device | None) -> WeightRef:
     owner, _, attr = spec.target.rpartition(".")
     if model is not None and spec.kind is not InputKind.CONSTANT_TENSOR:
         module = model.get_submodule(owner)
@@ -331,6 +334,8 @@ def _weight(ep, spec, model: nn.Module | None) -> WeightRef:
     tensor = ep.state_dict.get(spec.target)
     if tensor is None:
         tensor = ep.constants[spec.target]
+    if device is not None and tensor.device != device:  # a literal of the code, made on the CPU
+        tensor = tensor.to(device)
     return WeightRef(spec.target, None, attr, tensor)
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import platform
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,11 +35,17 @@ def versions() -> dict[str, str]:
 
 def unchecked() -> list[str]:
     """Devices that this report says nothing about, each with its reason."""
-    return [f"GPU ({gpu()})"]
+    found = gpus()
+    return [] if found["here"] else [f"GPU ({found['reason']})"]
+
+
+@cache
+def gpus() -> dict[str, Any]:
+    """The core's facts about NVIDIA GPUs: {"here", "reason", "devices"}."""
+    return json.loads(_native.gpus())
 
 
 def gpu() -> str:
-    """Why no GPU is used."""
-    if Path("/proc/driver/nvidia/version").exists():
-        return "an NVIDIA driver is there, but only CPU is optimised so far"
-    return "no driver found"
+    """The GPUs in one line, or why there is none."""
+    found = gpus()
+    return ", ".join(d["name"] for d in found["devices"]) if found["here"] else found["reason"]

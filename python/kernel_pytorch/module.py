@@ -163,7 +163,7 @@ class OptimizedModule(torch.nn.Module):
             return
         for _, _, tensor, index in self._watched:
             dtype, sizes = self._program.weight_types[index]
-            if tensor.dtype is not dtype or tuple(tensor.shape) != sizes or tensor.device.type != "cpu":
+            if tensor.dtype is not dtype or tuple(tensor.shape) != sizes or tensor.device != self._program.device:
                 name = self._program.weights[index].fqn
                 with self._lock:
                     self._mark_stale(f"the weight {name} is now {tensor.dtype} {list(tensor.shape)} on {tensor.device}")

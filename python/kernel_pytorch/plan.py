@@ -114,5 +114,8 @@ def _compile(program: Program, text: str, options: dict[str, Any], choices: Choi
     start = time.perf_counter()
     fqns = [w.fqn for w in program.weights]
     tensors = [w.tensor for w in program.weights]
+    options = {**options, "device": str(program.device)}
+    if program.device.type != "cpu":
+        options["threads"] = 0  # the threads of a call are those that compile kernels
     native = _native.Model(text, fqns, tensors, json.dumps(options))
     return Plan(native, choices, time.perf_counter() - start)

@@ -32,6 +32,8 @@ class Program:
         self.input_dims = [_dims(match.group(1)) for match in _INPUT.finditer(captured.text)]
         self.output_names = captured.text.rstrip().rpartition("\nreturn ")[2].replace("%", "").split(", ")
         self.weight_types = [(w.tensor.dtype, tuple(w.tensor.shape)) for w in captured.weights]
+        tensors = [w.tensor for w in captured.weights] or captured.inputs.tensors
+        self.device = tensors[0].device
         self.unflatten = captured.outputs.unflatten
         self.output_tensors = captured.outputs.tensors
         order = captured.input_order

@@ -38,11 +38,14 @@ def untouched(model: torch.nn.Module) -> Iterator[None]:
     buffers = [(b, b.detach().clone(), _version(b)) for b in model.buffers() if not b.is_meta]
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     torch_state, python_state = torch.get_rng_state(), random.getstate()
+    gpu_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         with eval_mode(model), torch.no_grad():
             yield
     finally:
         torch.set_rng_state(torch_state)
+        if gpu_states:
+            torch.cuda.set_rng_state_all(gpu_states)
         random.setstate(python_state)
         for parameter, gradient, requires in gradients:
             parameter.grad = gradient

@@ -10,12 +10,12 @@ namespace kpt {
 void* OpenLibrary::symbol(const char* name) const { return handle ? dlsym(handle, name) : nullptr; }
 
 OpenLibrary open_library(const std::vector<std::string>& names) {
-  std::string tried;
+  std::string reason;
   const auto attempt = [&](const std::string& path, int flags) {
     void* handle = dlopen(path.c_str(), flags);
     if (!handle && !(flags & RTLD_NOLOAD)) {
       const char* why = dlerror();
-      tried += cat(tried.empty() ? "" : "; ", why ? why : path.c_str());
+      reason = why ? why : path;  // the last one: of the loader's own path
     }
     return handle;
   };
@@ -26,7 +26,7 @@ OpenLibrary open_library(const std::vector<std::string>& names) {
       if (void* handle = attempt(folder + "/" + name, RTLD_NOW | RTLD_GLOBAL)) return {handle, yes()};
   for (const std::string& name : names)
     if (void* handle = attempt(name, RTLD_NOW | RTLD_GLOBAL)) return {handle, yes()};
-  return {nullptr, no("cannot open ", names.front(), ": ", tried)};
+  return {nullptr, no("cannot open ", names.front(), ": ", reason)};
 }
 
 }  // namespace kpt
