@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/cuda/gemm_store.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include "kpt/base/log.h"
+#include "kpt/base/sha256.h"
+
+namespace kpt {
+namespace {
+
+std::string checksum(const std::string& text) {
+  Sha256 hash;
+  hash.add_field(text);
+  return hash.hex().substr(0, 16);
+}
+
+std::string line_of(const std::string& family, const std::string& key, const GemmStore::Choice& choice) {
+  std::string text = family + "\t" + key + "\t";
+  for (uint64_t word : choice.algorithm) {
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(word));
+    text += digits;
+  }
+  text += cat("\t", choice.microseconds);
+  return text + "\t" + checksum(text) + "\n";
+}
+
+std::vector<std::string> fields_of(const std::string& line) {
+  std::vector<std::string> fields;
+  std::istringstream in(line);
+  for (std::string field; std::getline(in, field, '\t');) fields.push_back(field);
+  return fields;
+}
+
+// The fields are right where the checksum is: it covers all of them.
+bool intact(const std::string& line, const std::vector<std::string>& fields) {
+  return fields.size() == 5 && fields[2].size() == 128 && checksum(line.substr(0, line.rfind('\t'))) == fields[4];
+}
+
+GemmStore::Choice choice_of(const std::vector<std::string>& fields) {
+  GemmStore::Choice choice;
+  for (size_t i = 0; i < choice.algorithm.size(); ++i)
+    choice.algorithm[i] = std::stoull(fields[2].substr(16 * i, 16), nullptr, 16);
+  choice.microseconds = std::stod(fields[3]);
+  return choice;
+}
+
+}  // namespace
+
+GemmStore::GemmStore(std::filesystem::path file) : file_(std::move(file)) {
+  std::ifstream in(file_);
+  int damaged = 0;
+  for (std::string line; std::getline(in, line);) {
+    const std::vector<std::string> fields = fields_of(line);
+    if (intact(line, fields))
+      families_[fields[0]][fields[1]] = choice_of(fields);
+    else
+      ++damaged;
+  }
+  if (damaged) log(LogLevel::warn, "cuda.gemm", file_.string(), " has ", damaged, " damaged lines: timing those again");
+}
+
+const GemmStore::Choice* GemmStore::find(const std::string& family, const std::string& key) const {
+  const auto in = families_.find(family);
+  if (in == families_.end()) return nullptr;
+  const auto at = in->second.find(key);
+  return at == in->second.end() ? nullptr : &at->second;
+}
+
+int GemmStore::count(const std::string& family) const {
+  const auto in = families_.find(family);
+  return in == families_.end() ? 0 : static_cast<int>(in->second.size());
+}
+
+void GemmStore::add(const std::string& family, const std::string& key, const Choice& choice) {
+  families_[family][key] = choice;
+  if (file_.empty()) return;
+  std::error_code failed;
+  std::filesystem::create_directories(file_.parent_path(), failed);
+  const int out = open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  const std::string line = line_of(family, key, choice);
+  // One write of one short line: appends of several processes do not mix.
+  const bool written = out >= 0 && write(out, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+  if (out >= 0) close(out);
+  if (!written) log(LogLevel::info, "cuda.gemm", "cannot write ", file_.string(), ": choices are not kept");
+}
+
+}  // namespace kpt
