@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/norm/norm.h"
+#include "kpt/kernels/norm/norm_problem.h"
 
 #include <cmath>
 
@@ -11,17 +11,11 @@
 namespace kpt {
 namespace {
 
-struct Norm {
-  int x = -1, residual = -1, w = -1, b = -1;  // Problem::inputs
-  int leading = 0;                            // dimensions before the normalised ones
-  int64_t rows = 1, width = 1;
-  double eps = 0;
-  bool rms = false;
-};
-
 const TensorDesc* input(const Problem& p, int i) { return i < 0 ? nullptr : &p.inputs[static_cast<size_t>(i)]; }
 
-Verdict read(const Problem& p, Norm& n) {
+}  // namespace
+
+Verdict read_norm(const Problem& p, Norm& n) {
   const bool add = p.op == "kpt.add_norm";
   n.x = p.operand_index(0);
   n.residual = add ? p.operand_index(1) : -1;
@@ -48,9 +42,9 @@ Verdict read(const Problem& p, Norm& n) {
   return yes();
 }
 
-Verdict supports(const Problem& p) {
+Verdict norm_supports(const Problem& p) {
   Norm n;
-  if (Verdict v = read(p, n); !v) return v;
+  if (Verdict v = read_norm(p, n); !v) return v;
   const TensorDesc& x = *input(p, n.x);
   if (!elem_of(x.dtype)) return no("dtype ", x.dtype);
   std::vector<const TensorDesc*> rows = {&x, input(p, n.residual)};
@@ -69,9 +63,11 @@ Verdict supports(const Problem& p) {
   return yes();
 }
 
+namespace {
+
 std::unique_ptr<Launch> make(const Problem& p) {
   Norm n;
-  const Verdict v = read(p, n);
+  const Verdict v = read_norm(p, n);
   KPT_CHECK(v.ok, "kernels.norm", "got ", p.str(), ": ", v.reason);
   const DType dtype = input(p, n.x)->dtype;
   const TensorDesc* weight = input(p, n.w) ? input(p, n.w) : input(p, n.b);
@@ -109,12 +105,12 @@ std::unique_ptr<Launch> make(const Problem& p) {
 
 Verdict reference_supports(const Problem& p) {
   Norm n;
-  return read(p, n);
+  return read_norm(p, n);
 }
 
 std::unique_ptr<Launch> make_reference(const Problem& p) {
   Norm n;
-  const Verdict v = read(p, n);
+  const Verdict v = read_norm(p, n);
   KPT_CHECK(v.ok, "kernels.norm", "got ", p.str(), ": ", v.reason);
   return make_launch([p, n](const RunArgs& args) {
     const TensorDesc& xd = p.inputs[static_cast<size_t>(n.x)];
@@ -148,7 +144,7 @@ std::unique_ptr<Launch> make_reference(const Problem& p) {
 
 void register_norm(KernelRegistry& registry) {
   for (const char* op : {"aten.layer_norm", "aten.rms_norm", "kpt.add_norm"}) {
-    add_cpu(registry, op, "norm", supports, make);
+    add_cpu(registry, op, "norm", norm_supports, make);
     add_reference(registry, op, "norm", reference_supports, make_reference);
   }
 }

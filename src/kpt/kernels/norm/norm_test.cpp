@@ -29,10 +29,15 @@ Case layer(const TensorDesc& x, const Dims& normalised, DType w, const std::stri
 
 const bool kLayer = conformance::add("aten.layer_norm", [](DType d) {
   std::vector<Case> cases;
-  for (int64_t w : {1, 2, 15, 64, 384, 1000, 4099}) cases.push_back(layer(dense(d, {5, 3, w}), {w}, d, "width"));
+  for (int64_t w : {1, 2, 15, 64, 384, 768, 1000, 4096, 4099})
+    cases.push_back(layer(dense(d, {5, 3, w}), {w}, d, "width"));
   cases.push_back(layer(dense(d, {0, 8}), {8}, d, "no_rows"));
   cases.push_back(layer(conformance::padded(d, {7, 65}, 6), {65}, DType::f32, "padded_f32_weight"));
   cases.push_back(layer(dense(d, {3, 4, 5, 6}), {5, 6}, d, "two_dims"));
+  cases.push_back(layer(dense(d, {3, 1024}), {1024}, DType::f32, "f32_weight"));
+  cases.push_back(layer(dense(d, {2, 16384}), {16384}, d, "widest_in_registers"));
+  for (int64_t w : {16387, 40000}) cases.push_back(layer(dense(d, {2, w}), {w}, DType::f32, "wide"));
+  cases.push_back(layer({d, {2, 4, 9, 64}, {4 * 9 * 64, 64, 4 * 64, 1}}, {64}, d, "heads"));
   cases.push_back(layer(dense(d, {2000, 100}), {100}, d, "parallel"));
   cases.push_back(layer(dense(d, {64, 24}), {24}, d, "special"));
   cases.back().ranges = {{-3, 3, true}};
@@ -49,6 +54,9 @@ const bool kRms = conformance::add("aten.rms_norm", [](DType d) {
   for (int64_t w : {1, 33, 2048})
     cases.push_back(make_case(cat("rms", w, d), "aten.rms_norm", {dense(d, {6, w}), dense(d, {w})}, {In{0}, In{1}},
                               {{"normalized_shape", AttrList{w}}, {"eps", 1e-6}}, {dense(d, {6, w})}, w));
+  const TensorDesc heads = {d, {2, 4, 9, 128}, {4 * 9 * 128, 128, 4 * 128, 1}};  // [B, H, S, D] of [B, S, H, D]
+  cases.push_back(make_case(cat("heads", d), "aten.rms_norm", {heads, dense(d, {128})}, {In{0}, In{1}},
+                            {{"normalized_shape", AttrList{128}}, {"eps", 1e-6}}, {dense(d, heads.sizes)}, 128));
   return cases;
 });
 
@@ -63,6 +71,11 @@ const bool kAdd = conformance::add("kpt.add_norm", [](DType d) {
                                 {In{0}, In{1}, In{2}, In{3}}, {{"kind", kind}, {"eps", 1e-5}}, out, 130));
       cases.push_back(make_case(cat(kind, outputs, d, "plain"), "kpt.add_norm", {x, x}, {In{0}, In{1}, None{}, None{}},
                                 {{"kind", kind}, {"eps", 1e-5}}, out, 130));
+    }
+    for (int64_t w : {768, 4096, 20000}) {
+      const TensorDesc x = dense(d, {3, w});
+      cases.push_back(make_case(cat(kind, w, d), "kpt.add_norm", {x, x, dense(d, {w}), dense(d, {w})},
+                                {In{0}, In{1}, In{2}, In{3}}, {{"kind", kind}, {"eps", 1e-5}}, {x, x}, w));
     }
   }
   return cases;

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/kernels/lib/cuda/rows.h"
+
+namespace kpt {
+
+int64_t power_of_two(int64_t n) {
+  int64_t p = 1;
+  while (p < n) p *= 2;
+  return p;
+}
+
+CudaDivider cuda_divider(int64_t divisor) {
+  KPT_ASSERT(divisor >= 1 && divisor <= kCudaMostUnits, "kernels.cuda", "divisor ", divisor);
+  uint32_t shift = 0;
+  while ((int64_t{1} << shift) < divisor) ++shift;
+  const uint64_t d = static_cast<uint64_t>(divisor);
+  const uint64_t multiplier = ((uint64_t{1} << 32) * ((uint64_t{1} << shift) - d)) / d + 1;
+  return {static_cast<uint32_t>(divisor), static_cast<uint32_t>(multiplier), shift};
+}
+
+CudaRows cuda_rows(const Dims& sizes, const Dims& strides) {
+  Dims merged_sizes, merged_strides;
+  for (int d = 0; d < sizes.rank(); ++d) {
+    if (sizes[d] == 1) continue;
+    const int last = merged_sizes.rank() - 1;
+    if (last >= 0 && merged_strides[last] == strides[d] * sizes[d]) {
+      merged_sizes[last] *= sizes[d];
+      merged_strides[last] = strides[d];
+    } else {
+      merged_sizes.push_back(sizes[d]);
+      merged_strides.push_back(strides[d]);
+    }
+  }
+  CudaRows rows;
+  rows.rank = merged_sizes.rank();
+  for (int d = 0; d < rows.rank; ++d) {
+    rows.sizes[d] = cuda_divider(std::max<int64_t>(1, merged_sizes[d]));
+    rows.strides[d] = merged_strides[d];
+  }
+  return rows;
+}
+
+CudaRows cuda_rows(const TensorDesc& desc, int leading) {
+  return cuda_rows(Dims(desc.sizes.begin(), desc.sizes.begin() + leading),
+                   Dims(desc.strides.begin(), desc.strides.begin() + leading));
+}
+
+int64_t common_word(std::initializer_list<int64_t> bytes) {
+  int64_t all = 16;
+  for (int64_t b : bytes) all |= b;
+  return all & -all;
+}
+
+int64_t row_word(const TensorDesc& desc, int leading) {
+  int64_t all = 16;
+  for (int d = 0; d < leading; ++d)
+    if (desc.sizes[d] > 1) all |= desc.strides[d] * static_cast<int64_t>(size_of(desc.dtype));
+  return all & -all;
+}
+
+}  // namespace kpt

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/kernels/norm/norm_cuda.h"
+
+#include <algorithm>
+
+#include "kpt/kernels/lib/cuda/rows.h"
+
+namespace kpt {
+namespace {
+
+// Params of norm.cu and norm_wide.cu.
+struct Params {
+  uint32_t rows;
+  int32_t width;
+  float eps;
+  int32_t rms;
+  CudaRows x, residual, y, sum;
+};
+
+constexpr int64_t kMostWidth = 16384;  // in registers: 512 threads with 32 elements each
+
+const TensorDesc& input(const Problem& p, int i) { return p.inputs[static_cast<size_t>(i)]; }
+DType weight_type(const Problem& p, const Norm& n) {
+  return n.w >= 0 ? input(p, n.w).dtype : n.b >= 0 ? input(p, n.b).dtype : input(p, n.x).dtype;
+}
+
+Verdict supports(const Problem& p) {
+  if (Verdict v = norm_supports(p); !v) return v;
+  Norm n;
+  read_norm(p, n);
+  return n.rows <= kCudaMostUnits && n.width <= kCudaMostUnits / 2 ? yes() : no(n.rows, " rows of ", n.width);
+}
+
+CudaWork plan(const Problem& p) {
+  Norm n;
+  const Verdict v = read_norm(p, n);
+  KPT_CHECK(v.ok, "kernels.norm", "got ", p.str(), ": ", v.reason);
+  if (n.rows == 0 || n.width == 0) return {};
+  const NormShape shape = norm_shape(p, n);
+  const DType t = input(p, n.x).dtype, w = weight_type(p, n);
+  Params params{};
+  params.rows = static_cast<uint32_t>(n.rows);
+  params.width = static_cast<int32_t>(n.width);
+  params.eps = static_cast<float>(n.eps);
+  params.rms = n.rms;
+  params.x = cuda_rows(input(p, n.x), n.leading);
+  params.y = cuda_rows(p.outputs[0], n.leading);
+  if (n.residual >= 0) params.residual = cuda_rows(input(p, n.residual), n.leading);
+  if (p.outputs.size() > 1) params.sum = cuda_rows(p.outputs[1], n.leading);
+
+  CudaCall call;
+  const std::string file = shape.packs ? "norm/norm.cu" : "norm/norm_wide.cu";
+  call.program = {
+      file,
+      cuda_text(file),
+      {cat("ROW=", cuda_type(t)), cat("WEIGHT=", cuda_type(w)), cat("VEC=", shape.vec), cat("THREADS=", shape.threads)},
+      "norm_rows"};
+  if (shape.packs) call.program.defines.push_back(cat("PACKS=", shape.packs));
+  call.shape.grid[0] = cuda_blocks(n.rows, shape.block / shape.threads);
+  call.shape.block[0] = static_cast<uint32_t>(shape.block);
+  call.shape.overlap = true;
+  const auto optional = [](int i) { return i < 0 ? null_param() : in_param(i); };
+  call.params = {in_param(n.x),      optional(n.residual), optional(n.w),
+                 optional(n.b),      out_param(0),         p.outputs.size() > 1 ? out_param(1) : null_param(),
+                 value_param(params)};
+  const std::string held = shape.packs ? cat(shape.packs, " x ", shape.vec, " elements each") : "two passes";
+  const std::string config = cat(shape.threads, " threads a row, ", held);
+  return {{call}, 0, config};
+}
+
+}  // namespace
+
+// The fewest threads for a row that hold it in 64 bytes each (four loads in flight): fewer threads mean shorter sums,
+// and many rows in flight on a multiprocessor. f32 weights with 2-byte rows count double: both wait in registers.
+NormShape norm_shape(const Problem& p, const Norm& n) {
+  const TensorDesc& x = input(p, n.x);
+  const int64_t size = static_cast<int64_t>(size_of(x.dtype));
+  int64_t word = common_word({n.width * size, row_word(x, n.leading), row_word(p.outputs[0], n.leading)});
+  if (n.residual >= 0) word = common_word({word, row_word(input(p, n.residual), n.leading)});
+  if (p.outputs.size() > 1) word = common_word({word, row_word(p.outputs[1], n.leading)});
+  NormShape shape;
+  shape.vec = static_cast<int>(word / size);
+  if (n.width > kMostWidth) {
+    shape.threads = shape.block = 512;
+    return shape;
+  }
+  const int64_t most = size == 2 && weight_type(p, n) != DType::f32 ? 32 : 16;  // elements of a thread
+  const auto groups = [&](int64_t per_thread) { return (n.width + per_thread - 1) / per_thread; };
+  shape.threads = static_cast<int>(std::min<int64_t>(512, power_of_two(groups(most))));
+  // A warp's lanes cost nothing: short rows use them before a second pack.
+  const int64_t packs = groups(shape.vec);
+  if (shape.threads < 32) shape.threads = static_cast<int>(std::min<int64_t>(32, power_of_two(packs)));
+  shape.packs = static_cast<int>((packs + shape.threads - 1) / shape.threads);
+  shape.block = shape.threads;
+  if (shape.threads > 32) return shape;
+  // Few rows: small blocks, for all multiprocessors.
+  const int64_t spread =
+      power_of_two((n.rows + std::max(1, p.gpu.multiprocessors) - 1) / std::max(1, p.gpu.multiprocessors));
+  shape.block = static_cast<int>(std::clamp<int64_t>(spread * shape.threads, 32, 128));
+  return shape;
+}
+
+void register_norm_cuda(KernelRegistry& registry) {
+  for (const char* op : {"aten.layer_norm", "aten.rms_norm", "kpt.add_norm"})
+    add_cuda(registry, op, "norm", supports, plan);
+}
+
+}  // namespace kpt
