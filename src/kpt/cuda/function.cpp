@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -12,24 +11,14 @@
 
 #include "kpt/base/counters.h"
 #include "kpt/base/log.h"
-#include "kpt/base/settings.h"
 #include "kpt/base/sha256.h"
+#include "kpt/cuda/cache.h"
 #include "kpt/cuda/nvrtc.h"
 
 namespace kpt {
 namespace {
 
 namespace fs = std::filesystem;
-
-fs::path cache_folder() {
-  std::string folder = setting_text("cache_dir");
-  if (!folder.empty()) return fs::path(folder) / "cubin";
-  const char* xdg = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  if (xdg && *xdg) return fs::path(xdg) / "kernel_pytorch" / "cubin";
-  if (home && *home) return fs::path(home) / ".cache" / "kernel_pytorch" / "cubin";
-  return {};
-}
 
 std::string digest(const std::string& bytes) {
   Sha256 hash;
@@ -76,7 +65,7 @@ void write_cached(const fs::path& file, const std::string& cubin) {
 }
 
 std::string machine_code(const CudaProgram& program, int arch) {
-  const fs::path folder = cache_folder();
+  const fs::path folder = cuda_cache_folder("cubin");
   const fs::path file = folder.empty() ? fs::path() : folder / (key_of(program, arch) + ".cubin");
   if (!file.empty())
     if (std::string cubin = read_cached(file); !cubin.empty()) return cubin;

@@ -7,9 +7,8 @@
 #include <mutex>
 
 #include "kpt/base/counters.h"
-#include "kpt/cuda/cache.h"
+#include "kpt/cuda/choices.h"
 #include "kpt/cuda/gemm_setup.h"
-#include "kpt/cuda/gemm_store.h"
 
 namespace kpt {
 namespace {
@@ -85,36 +84,18 @@ bool is_tiny(const CudaGemm& g) {
   return flops < 1e7 && g.rows * g.depth * static_cast<int64_t>(size_of(g.dtype)) < (1 << 20);
 }
 
-GemmStore& store_of(int device) {
-  static std::map<int, GemmStore> stores;
-  const auto at = stores.find(device);
-  if (at != stores.end()) return at->second;
-  std::filesystem::path folder = cuda_cache_folder("gemm");
-  const std::string name =
-      cat(cuda_devices().at(static_cast<size_t>(device)).uuid, "-cublaslt-", cublaslt_version(), ".txt");
-  return stores.emplace(device, GemmStore(folder.empty() ? folder : folder / name)).first->second;
-}
-
-std::mutex& store_mutex() {
-  static std::mutex mutex;
-  return mutex;
-}
+ChoiceStore& store_of(int device) { return ChoiceStore::of("cublaslt", cublaslt_version(), device); }
 
 std::shared_ptr<const CudaGemmPlan> stored_plan(const GemmSetup& setup, const std::string& family,
                                                 const std::string& key) {
-  GemmStore::Choice choice;
-  {
-    const std::lock_guard<std::mutex> lock(store_mutex());
-    const GemmStore::Choice* found = store_of(setup.device).find(family, key);
-    if (!found) return nullptr;
-    choice = *found;
-  }
-  cublasLtMatmulAlgo_t algo;
-  static_assert(sizeof algo == sizeof choice.algorithm);
-  std::memcpy(&algo, choice.algorithm.data(), sizeof algo);
+  const auto choice = store_of(setup.device).find(family, key);
+  if (!choice) return nullptr;
+  cublasLtMatmulAlgo_t algo;  // its header calls it fit to be stored
+  static_assert(sizeof algo == sizeof choice->words);
+  std::memcpy(&algo, choice->words.data(), sizeof algo);
   size_t workspace = 0;
   if (!setup.takes(algo, &workspace)) return nullptr;  // made by another build of the library: choose again
-  return std::make_shared<Plan>(setup, algo, workspace, cat("kept choice of ", choice.microseconds, " us"));
+  return std::make_shared<Plan>(setup, algo, workspace, cat("kept choice of ", choice->microseconds, " us"));
 }
 
 CudaGemmChoice choose(const CudaGemm& gemm, int device, GemmEffort effort) {
@@ -125,11 +106,7 @@ CudaGemmChoice choose(const CudaGemm& gemm, int device, GemmEffort effort) {
   const Span span(choices);
   const auto candidates = setup.candidates(8);
   if (candidates.empty()) return {nullptr, no("cuBLASLt has no algorithm for ", key)};
-  int known;
-  {
-    const std::lock_guard<std::mutex> lock(store_mutex());
-    known = store_of(device).count(family);
-  }
+  const int known = store_of(device).count(family);
   const bool keep_nan = gemm.tail == GemmTail::relu;
   const bool timed = effort == GemmEffort::timed && !is_tiny(gemm) && known < kGemmTimedShapes;
   GemmTimed best;
@@ -141,10 +118,9 @@ CudaGemmChoice choose(const CudaGemm& gemm, int device, GemmEffort effort) {
     return {nullptr, no("no algorithm of cuBLASLt runs", keep_nan ? " and keeps NaN" : "", " for ", key)};
   const auto& chosen = candidates[static_cast<size_t>(best.index)];
   if (timed && best.microseconds > 0) {
-    GemmStore::Choice choice;
-    std::memcpy(choice.algorithm.data(), &chosen.algo, sizeof chosen.algo);
+    ChoiceStore::Choice choice;
+    std::memcpy(choice.words.data(), &chosen.algo, sizeof chosen.algo);
     choice.microseconds = best.microseconds;
-    const std::lock_guard<std::mutex> lock(store_mutex());
     store_of(device).add(family, key, choice);
   }
   const std::string how = timed && best.microseconds > 0 ? cat("number ", best.index + 1, " of ", candidates.size(),

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/cuda/gemm_store.h"
+#include "kpt/cuda/choices.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdio>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <vector>
 
 #include "kpt/base/log.h"
 #include "kpt/base/sha256.h"
+#include "kpt/cuda/cache.h"
+#include "kpt/cuda/driver.h"
 
 namespace kpt {
 namespace {
@@ -22,9 +24,9 @@ std::string checksum(const std::string& text) {
   return hash.hex().substr(0, 16);
 }
 
-std::string line_of(const std::string& family, const std::string& key, const GemmStore::Choice& choice) {
+std::string line_of(const std::string& family, const std::string& key, const ChoiceStore::Choice& choice) {
   std::string text = family + "\t" + key + "\t";
-  for (uint64_t word : choice.algorithm) {
+  for (uint64_t word : choice.words) {
     char digits[17];
     std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(word));
     text += digits;
@@ -45,17 +47,17 @@ bool intact(const std::string& line, const std::vector<std::string>& fields) {
   return fields.size() == 5 && fields[2].size() == 128 && checksum(line.substr(0, line.rfind('\t'))) == fields[4];
 }
 
-GemmStore::Choice choice_of(const std::vector<std::string>& fields) {
-  GemmStore::Choice choice;
-  for (size_t i = 0; i < choice.algorithm.size(); ++i)
-    choice.algorithm[i] = std::stoull(fields[2].substr(16 * i, 16), nullptr, 16);
+ChoiceStore::Choice choice_of(const std::vector<std::string>& fields) {
+  ChoiceStore::Choice choice;
+  for (size_t i = 0; i < choice.words.size(); ++i)
+    choice.words[i] = std::stoull(fields[2].substr(16 * i, 16), nullptr, 16);
   choice.microseconds = std::stod(fields[3]);
   return choice;
 }
 
 }  // namespace
 
-GemmStore::GemmStore(std::filesystem::path file) : file_(std::move(file)) {
+ChoiceStore::ChoiceStore(std::filesystem::path file) : file_(std::move(file)) {
   std::ifstream in(file_);
   int damaged = 0;
   for (std::string line; std::getline(in, line);) {
@@ -65,22 +67,40 @@ GemmStore::GemmStore(std::filesystem::path file) : file_(std::move(file)) {
     else
       ++damaged;
   }
-  if (damaged) log(LogLevel::warn, "cuda.gemm", file_.string(), " has ", damaged, " damaged lines: timing those again");
+  if (damaged)
+    log(LogLevel::warn, "cuda.choices", file_.string(), " has ", damaged, " damaged lines: timing those again");
 }
 
-const GemmStore::Choice* GemmStore::find(const std::string& family, const std::string& key) const {
+ChoiceStore& ChoiceStore::of(const std::string& library, size_t version, int device) {
+  static std::mutex mutex;
+  static std::map<std::pair<std::string, int>, std::unique_ptr<ChoiceStore>> stores;
+  const std::lock_guard<std::mutex> lock(mutex);
+  auto& store = stores[{library, device}];
+  if (!store) {
+    const std::filesystem::path folder = cuda_cache_folder(library);
+    const std::string file = cat(cuda_devices().at(static_cast<size_t>(device)).uuid, "-", version, ".txt");
+    store = std::make_unique<ChoiceStore>(folder.empty() ? folder : folder / file);
+  }
+  return *store;
+}
+
+std::optional<ChoiceStore::Choice> ChoiceStore::find(const std::string& family, const std::string& key) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
   const auto in = families_.find(family);
-  if (in == families_.end()) return nullptr;
+  if (in == families_.end()) return std::nullopt;
   const auto at = in->second.find(key);
-  return at == in->second.end() ? nullptr : &at->second;
+  if (at == in->second.end()) return std::nullopt;
+  return at->second;
 }
 
-int GemmStore::count(const std::string& family) const {
+int ChoiceStore::count(const std::string& family) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
   const auto in = families_.find(family);
   return in == families_.end() ? 0 : static_cast<int>(in->second.size());
 }
 
-void GemmStore::add(const std::string& family, const std::string& key, const Choice& choice) {
+void ChoiceStore::add(const std::string& family, const std::string& key, const Choice& choice) {
+  const std::lock_guard<std::mutex> lock(mutex_);
   families_[family][key] = choice;
   if (file_.empty()) return;
   std::error_code failed;
@@ -90,7 +110,7 @@ void GemmStore::add(const std::string& family, const std::string& key, const Cho
   // One write of one short line: appends of several processes do not mix.
   const bool written = out >= 0 && write(out, line.data(), line.size()) == static_cast<ssize_t>(line.size());
   if (out >= 0) close(out);
-  if (!written) log(LogLevel::info, "cuda.gemm", "cannot write ", file_.string(), ": choices are not kept");
+  if (!written) log(LogLevel::info, "cuda.choices", "cannot write ", file_.string(), ": choices are not kept");
 }
 
 }  // namespace kpt

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/cuda/choices.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+
+namespace kpt {
+namespace {
+
+std::string text_of(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  std::stringstream all;
+  all << in.rdbuf();
+  return all.str();
+}
+
+class Choices : public testing::Test {
+ protected:
+  Choices() : file_(std::filesystem::temp_directory_path() / cat("kpt_choices_", getpid()) / "a" / "b.txt") {}
+  ~Choices() override { std::filesystem::remove_all(file_.parent_path().parent_path()); }
+  std::filesystem::path file_;
+};
+
+TEST_F(Choices, AnotherProcessFindsWhatOneHasAdded) {
+  ChoiceStore one(file_);
+  EXPECT_FALSE(one.find("bf16 n8", "m4"));
+  one.add("bf16 n8", "m4", {{1, 2, 3, 4, 5, 6, 7, ~uint64_t{0}}, 12.5});
+  one.add("bf16 n8", "m5", {{9}, 1});
+  const ChoiceStore other(file_);
+  const auto found = other.find("bf16 n8", "m4");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->words, (std::array<uint64_t, 8>{1, 2, 3, 4, 5, 6, 7, ~uint64_t{0}}));
+  EXPECT_EQ(found->microseconds, 12.5);
+  EXPECT_EQ(other.count("bf16 n8"), 2);
+  EXPECT_EQ(other.count("bf16 n9"), 0);
+  EXPECT_FALSE(other.find("bf16 n8", "m6"));
+}
+
+TEST_F(Choices, DamagedLinesAreSkippedTheOthersKept) {
+  ChoiceStore(file_).add("f", "k1", {{7}, 3});
+  const std::string good = text_of(file_);
+  std::string wrong = good;
+  wrong[wrong.find("k1") + 1] = '2';  // the checksum no longer fits
+  std::ofstream(file_, std::ios::app) << wrong << "half a li\n" << good.substr(0, 20);
+  const ChoiceStore store(file_);
+  EXPECT_EQ(store.count("f"), 1);
+  EXPECT_EQ(store.find("f", "k1")->words[0], 7u);
+  EXPECT_FALSE(store.find("f", "k2"));
+}
+
+TEST(ChoicesInMemory, WithoutAFileTheyLastForTheProcess) {
+  ChoiceStore store({});
+  store.add("f", "k", {{1}, 2});
+  EXPECT_TRUE(store.find("f", "k"));
+}
+
+}  // namespace
+}  // namespace kpt
