@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from . import _native
+from . import _native, memory
 from .errors import KernelPyTorchError
 from .plan import Plan, compile_plain
 from .program import Program
+from .reference import Reference
 from .report import OutputError
 from .samples import Sample
 
@@ -51,9 +52,13 @@ class Case:
 
     name: str
     inputs: list[torch.Tensor]
-    original: list[torch.Tensor]
+    original: list[torch.Tensor]  # after forget_original() shapes and dtypes only
     reference: list[torch.Tensor]
     distances: list[Distance]  # of the original from the reference
+
+    def forget_original(self) -> None:
+        """Once capture_fault() has found nothing, its values are no longer needed."""
+        self.original = [t.to("meta") for t in self.original]
 
 
 @dataclass
@@ -74,7 +79,7 @@ def effective_level(level: str, dtype: torch.dtype) -> tuple[str, str]:
     return level, f"{level} rule"
 
 
-def make_case(name: str, program: Program, sample: Sample, result: Any, reference: Plan) -> Case:
+def make_case(name: str, program: Program, sample: Sample, result: Any, reference: Reference) -> Case:
     """`result`: what the original made of the sample. Runs the reference. InputError where the two do not fit
     together."""
     inputs = program.flatten(sample)
@@ -111,6 +116,7 @@ def judge(level: str, plan: Plan, program: Program, cases: list[Case]) -> Verdic
     for case in cases:
         try:
             fresh = plan.run(case.inputs)
+            memory.trim()  # the smaller arena of the case before
         except KernelPyTorchError as error:
             return Verdict(False, f"{case.name}: {error}", verdict.errors, case, str(error))
         for i, (new, old) in enumerate(zip(fresh, case.original, strict=True)):
@@ -201,7 +207,7 @@ def pad_mask(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def extra_case(
-    program: Program, model: torch.nn.Module, sample: Sample, sizes: dict[str, int], reference: Plan
+    program: Program, model: torch.nn.Module, sample: Sample, sizes: dict[str, int], reference: Reference
 ) -> tuple[Case | None, str | None]:
     """The sample at other sizes as a case, or why it was not checked. Raises KernelPyTorchError where the original
     takes these sizes and the captured graph does not."""

@@ -11,18 +11,19 @@ from typing import Any
 
 import torch
 
-from . import machine
+from . import machine, memory, rows
 from .bisect import Bisect
 from .errors import CaptureError, FallbackError, InputError, KernelPyTorchError, UnsupportedError, input_error
 from .judge import Case, Verdict, capture_fault, effective_level, extra_case, judge, make_case, odd_sizes, unit_sizes
 from .module import OptimizedModule
-from .plan import Choices, Plan, compile_plan, compile_reference
+from .plan import Choices, Plan, compile_plan
 from .program import Program
+from .reference import Reference
 from .report import Report
 from .samples import Sample, normalise
 from .slow import leave_one_out
 from .state import untouched
-from .timing import Timing, paired
+from .timing import Contest, Timing, paired
 
 LEVELS = ("conservative", "balanced", "aggressive")
 # Words of the command line of earlier versions, kept as names of these three.
@@ -36,6 +37,10 @@ ALIASES = {
 # A user's own measure of quality may fall by this share.
 EVALUATE_DROP = 0.01
 TIMING_BUDGET_S = 1.5
+# Above this the memory of the plan's call is let go before the original is timed, which costs an untimed call a round.
+_LARGE_CALL = 32 << 20
+# Where the original is to be released, only so many rows of a sample are timed that the plan's call takes this much.
+_LEAN_CALL = 8 << 20
 
 _log = logging.getLogger("kernel_pytorch")
 
@@ -68,7 +73,8 @@ def auto_optimize(
     evaluate: called with a module, returns a number, higher is better. The result is kept only if it drops by at most 1
     %.
     release_original: drops what the plan does not need of the original: its code, unused parameters. Afterwards
-      `.original` is None, calls outside the plan's bounds raise, and `state_dict()` has the plan's weights only.
+      `.original` is None, calls outside the plan's bounds raise, and `state_dict()` has the plan's weights only. Memory
+      then counts during the optimisation too: of large samples only some rows of the batch are timed (all are judged).
     progress: called with (stage, share of the stage done): capture, compile, judge, time.
 
     The original is left untouched: mode, parameters, buffers, gradients and random state. A model in train mode is
@@ -79,11 +85,13 @@ def auto_optimize(
     level = _check(model, optimization_level, for_inference, evaluate)
     samples = normalise(model, sample_inputs)
     strict = not (allow_fallback and machine.setting("allow_fallback"))
-    job = _Job(model, samples, level, dynamic_shapes, strict, evaluate, progress or (lambda stage, share: None))
+    report_progress = progress or (lambda stage, share: None)
+    job = _Job(model, samples, level, dynamic_shapes, strict, evaluate, release_original, report_progress)
     with untouched(model):
         result = job.run()
     if release_original and result.report.kept:
         result.release()
+    memory.trim()
     return result
 
 
@@ -125,6 +133,7 @@ class _Job:
     dynamic_shapes: Any
     strict: bool
     evaluate: Callable[[torch.nn.Module], float] | None
+    release: bool
     progress: Progress
 
     def __post_init__(self) -> None:
@@ -157,12 +166,15 @@ class _Job:
             program = self._capture()
         with self._phase("reference"):
             program, cases = self._cases(program, results)
+        del results
         with self._phase("compile"):
             plan = self._compile(program)
         with self._phase("judge"):
             plan = self._accept(program, plan, cases)
+            plan.native.trim()  # of the largest sample
+        del cases
         with self._phase("time"):
-            plan = self._faster(program, plan, cases)
+            plan = self._faster(program, plan)
         self.report.take_plan(plan.report)
         self.report.kept = True
         if self.evaluate is not None:
@@ -176,22 +188,32 @@ class _Job:
     # ---- phases ---------------------------------------------------------------------------------------------------
 
     def _check_device(self) -> None:
-        tensors = [*self.model.parameters(), *self.model.buffers()]
-        away = next((t for t in tensors if t.device.type != "cpu"), None)
-        if away is not None:
-            raise _GiveUpError(f"the model is on {away.device}: only CPU is optimised so far")
+        devices = {t.device for t in [*self.model.parameters(), *self.model.buffers()]}
+        if not devices:
+            devices = {t.device for sample in self.samples for t in sample.tensors()}
+        if len(devices) > 1:
+            names = ", ".join(sorted(map(str, devices)))
+            raise _GiveUpError(f"the model is spread over {names}: only models on one device are optimised")
+        device = next(iter(devices), torch.device("cpu"))
+        if device.type not in ("cpu", "cuda"):
+            raise _GiveUpError(f"the model is on {device}: only cpu and cuda are optimised")
         for sample in self.samples:
             for t in sample.tensors():
-                if t.device.type != "cpu":
-                    raise input_error("auto_optimize", f"a sample on {t.device}", "the model's device, cpu", "x.cpu()")
+                if t.device != device:
+                    raise input_error(
+                        "auto_optimize", f"a sample on {t.device}", f"the model's device, {device}", f'x.to("{device}")'
+                    )
 
     def _run_original(self) -> list[Any]:
         """Its result for each sample. One that it does not take is the caller's fault, and its own message says
         most."""
-        results = []
-        for i, sample in enumerate(self.samples):
+        results: list[Any] = [None] * len(self.samples)
+        by_size = sorted(range(len(self.samples)), key=lambda i: -sum(t.numel() for t in self.samples[i].tensors()))
+        for i in by_size:  # the largest call while no other result is held
+            sample = self.samples[i]
             try:
-                results.append(sample.call(self.model))
+                results[i] = sample.call(self.model)
+                memory.trim()
             except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AssertionError) as error:
                 which = f"sample_inputs[{i}]" if len(self.samples) > 1 else "sample_inputs"
                 raise InputError(
@@ -227,7 +249,7 @@ class _Job:
     def _cases(self, program: Program, results: list[Any]) -> tuple[Program, list[Case]]:
         """Every sample, one at odd sizes and one at size 1, each with the original's and the reference's outputs."""
         try:
-            reference = compile_reference(program)
+            reference = Reference(program, lean=self.release)
             pairs = zip(self.samples, results, strict=True)
             cases = [make_case(s.describe(), program, s, result, reference) for s, result in pairs]
             cases += self._extra_case(program, odd_sizes(program), reference)
@@ -235,6 +257,7 @@ class _Job:
                 fault = capture_fault(program, case)
                 if fault is not None:
                     raise _GiveUpError(fault)
+                case.forget_original()
         except KernelPyTorchError as error:
             raise _GiveUpError(f"could not be judged: {error}") from error
         units = unit_sizes(program)
@@ -246,13 +269,15 @@ class _Job:
             self.report.shapes = program.shapes()
         return program, cases + one
 
-    def _extra_case(self, program: Program, sizes: dict[str, int], reference: Plan) -> list[Case]:
+    def _extra_case(self, program: Program, sizes: dict[str, int], reference: Reference) -> list[Case]:
         case, unchecked = extra_case(program, self.model, self.samples[0], sizes, reference)
         if unchecked is not None:
             self.report.unchecked.append(unchecked)
         return [] if case is None else [case]
 
-    def _unit_case(self, program: Program, sizes: dict[str, int], reference: Plan) -> tuple[list[Case], str | None]:
+    def _unit_case(
+        self, program: Program, sizes: dict[str, int], reference: Reference
+    ) -> tuple[list[Case], str | None]:
         """The case at size 1, or how the captured graph differs from the original there."""
         try:
             one = self._extra_case(program, sizes, reference)
@@ -280,7 +305,7 @@ class _Job:
         """At level aggressive `evaluate` may stand in for the rule (but not for a kernel that throws)."""
         return self.level == "aggressive" and self.evaluate is not None and verdict.thrown is None
 
-    def _faster(self, program: Program, plan: Plan, cases: list[Case]) -> Plan:
+    def _faster(self, program: Program, plan: Plan) -> Plan:
         timing = self._time(program, plan)
         kept, reason = timing.verdict()
         if not kept:
@@ -289,6 +314,7 @@ class _Job:
             better, records = leave_one_out(program, plan, shape, lambda p: self._new_call(program, p, sample))
             self.report.steps += records
             if better is not plan:
+                _, cases = self._cases(program, self._run_original())  # let go before, for the memory
                 plan = self._accept(program, better, cases)
                 timing = self._time(program, plan)
                 kept, reason = timing.verdict()
@@ -299,9 +325,17 @@ class _Job:
         return plan
 
     def _time(self, program: Program, plan: Plan) -> Timing:
-        calls = [(s.describe(), lambda s=s: s.call(self.model), self._new_call(program, plan, s)) for s in self.samples]
+        contests = [self._contest(program, plan, s) for s in self.samples]
         with torch.inference_mode():
-            return paired(calls, TIMING_BUDGET_S, progress=lambda share: self.progress("time", share))
+            return paired(contests, TIMING_BUDGET_S, progress=lambda share: self.progress("time", share))
+
+    def _contest(self, program: Program, plan: Plan, sample: Sample) -> Contest:
+        on_cpu = all(t.device.type == "cpu" for t in sample.tensors())
+        if on_cpu and self.release:
+            sample = rows.shortened(program, plan, sample, _LEAN_CALL)
+        large = on_cpu and rows.call_bytes(program, plan, sample) > _LARGE_CALL
+        new = self._new_call(program, plan, sample)
+        return Contest(sample.describe(), lambda: sample.call(self.model), new, plan.native.trim if large else None)
 
     def _new_call(self, program: Program, plan: Plan, sample: Sample) -> Callable[[], object]:
         """The call as the user will make it, with all that Python adds."""
@@ -325,6 +359,7 @@ class _Phase:
 
     def __enter__(self) -> None:
         self._progress(self._name, 0.0)
+        memory.trim()
         self._start = time.perf_counter()
 
     def __exit__(self, *exception: object) -> None:

@@ -12,7 +12,7 @@ from .bisect import rule_of
 from .errors import KernelPyTorchError
 from .plan import Choices, Plan, compile_plan
 from .report import StepRecord
-from .timing import Interval, paired
+from .timing import Contest, Interval, paired
 
 # Rounds of one trial: an interval needs three, and a kernel twice as slow shows in three.
 _TRIAL_ROUNDS = 3
@@ -66,7 +66,7 @@ def leave_one_out(
             trial = compile_plan(program, choices)
         except KernelPyTorchError:
             continue  # no other way to run these nodes
-        timing = paired([(shape, make_call(best), make_call(trial))], min(remaining, 0.3), _TRIAL_ROUNDS)
+        timing = paired([Contest(shape, make_call(best), make_call(trial))], min(remaining, 0.3), _TRIAL_ROUNDS)
         gain: Interval = timing.interval()
         if gain.low > _GAIN:
             why = f"declined: put back, the plan is {gain} faster without it"

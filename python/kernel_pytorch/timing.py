@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import torch
+
 from . import _native
 
 MIN_ROUNDS = 5
@@ -36,6 +38,30 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.median:.2f}x [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The original and the new model on one sample. `let_go`: frees what the new model's call holds, for samples so
+    large that both at once would take much more memory than either alone; the new model is then called once untimed
+    before its slots."""
+
+    shape: str
+    before: Callable[[], object]
+    after: Callable[[], object]
+    let_go: Callable[[], None] | None = None
+
+    def round(self, repeats: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """A B B A: two times of each in ms."""
+        before, after = partial(measure, self.before, repeats), partial(measure, self.after, repeats)
+        if self.let_go is None:
+            old, new = palindrome([before, after])
+            return old, new
+        first = before()
+        self.after()
+        new = after(), after()
+        self.let_go()
+        return (first, before()), new
 
 
 @dataclass
@@ -94,11 +120,18 @@ class Timing:
 
 
 def measure(call: Callable[[], object], repeats: int = 1) -> float:
-    """Milliseconds of one call, by the monotonic clock."""
+    """Milliseconds of one call, by the monotonic clock. Work queued on GPUs is waited for before and after."""
+    _wait()
     start = time.perf_counter_ns()
     for _ in range(repeats):
         call()
+    _wait()
     return (time.perf_counter_ns() - start) / repeats / 1e6
+
+
+def _wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def palindrome(measures: Sequence[Callable[[], float]]) -> list[tuple[float, float]]:
@@ -131,29 +164,31 @@ def _decided(timing: Timing, rounds: int) -> bool:
 
 
 def paired(
-    calls: list[tuple[str, Callable[[], object], Callable[[], object]]],
+    contests: Sequence[Contest],
     budget_s: float = 2.5,
     min_rounds: int = MIN_ROUNDS,
     progress: Callable[[float], None] | None = None,
 ) -> Timing:
-    """Times (shape, original, new) triples. Stops when decided or when the budget is spent, after at least
+    """Times every contest, round by round. Stops when decided or when the budget is spent, after at least
     `min_rounds`; calls so slow that even these would take twice the budget get 3 rounds, the fewest an interval can
     be made of."""
     start = time.perf_counter()
     repeats = []
     expected = 0.0
-    for _, before, after in calls:
-        share = budget_s * _WARM_SHARE / len(calls) / 2
-        slow, fast = _warm_up(before, share), _warm_up(after, share)
+    for contest in contests:
+        share = budget_s * _WARM_SHARE / len(contests) / 2
+        slow, fast = _warm_up(contest.before, share), _warm_up(contest.after, share)
+        if contest.let_go is not None:
+            contest.let_go()
         count = max(1, math.ceil(_MIN_MEASURE_NS / 1e6 / max(min(slow, fast), 1e-6)))
         repeats.append(count)
         expected += 2 * count * (slow + fast) / 1e3
     if min_rounds * expected > 2 * budget_s:
         min_rounds = 3
-    timing = Timing([ShapeTiming(shape) for shape, _, _ in calls], 0.0)
+    timing = Timing([ShapeTiming(c.shape) for c in contests], 0.0)
     for done in range(1, MAX_ROUNDS + 1):
-        for record, count, (_, before, after) in zip(timing.shapes, repeats, calls, strict=True):
-            old, new = palindrome([partial(measure, before, count), partial(measure, after, count)])
+        for record, count, contest in zip(timing.shapes, repeats, contests, strict=True):
+            old, new = contest.round(count)
             record.before_ms += old
             record.after_ms += new
         spent = time.perf_counter() - start

@@ -246,6 +246,18 @@ def test_derived_weights_are_made_once_and_again_when_asked():
     assert model.counters()["prologue_runs"] == 2
 
 
+def test_trim_frees_idle_arenas_and_changes_no_result():
+    w = torch.zeros(3)
+    model, x = compiled(SCALED, "{}", w=w), torch.ones(2, 3)
+    first = model.run([x])[0]
+    model.run([x])
+    assert model.counters()["frames"] == 1
+    model.trim()
+    assert torch.equal(model.run([x])[0], first)
+    assert model.counters()["frames"] == 2
+    assert model.counters()["prologue_runs"] == 1
+
+
 def test_replaced_memory_is_held_until_the_engine_has_seen_the_new_one():
     # Else another tensor could get the old address, and look as if nothing had changed.
     memory = np.zeros(3, dtype=np.float32)

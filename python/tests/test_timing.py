@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kernel_pytorch.timing import MAX_ROUNDS, MIN_ROUNDS, ShapeTiming, Timing, paired
+from kernel_pytorch.timing import MAX_ROUNDS, MIN_ROUNDS, Contest, ShapeTiming, Timing, paired
 
 
 def _shape(name: str, before: list[float], after: list[float]) -> ShapeTiming:
@@ -54,7 +54,7 @@ def test_a_round_is_the_ratio_of_sums() -> None:
 
 
 def test_a_pause_shows_and_ends_the_rounds_early() -> None:
-    timing = paired([("x", lambda: time.sleep(0.004), lambda: time.sleep(0.001))], budget_s=5.0)
+    timing = paired([Contest("x", lambda: time.sleep(0.004), lambda: time.sleep(0.001))], budget_s=5.0)
     assert timing.verdict()[0]
     assert timing.rounds < MAX_ROUNDS
     assert timing.seconds < 5.0
@@ -69,7 +69,15 @@ def test_short_calls_are_repeated_and_rounds_counted() -> None:
     def new() -> None:
         calls[1] += 1
 
-    timing = paired([("x", old, new)], budget_s=0.05)
+    timing = paired([Contest("x", old, new)], budget_s=0.05)
     assert timing.rounds >= MIN_ROUNDS
     assert calls[0] > 1000
     assert len(timing.shapes[0].before_ms) == 2 * timing.rounds
+
+
+def test_a_large_call_is_let_go_before_the_original_runs() -> None:
+    order: list[str] = []
+    contest = Contest("x", lambda: order.append("A"), lambda: order.append("B"), lambda: order.append("-"))
+    old, new = contest.round(1)
+    assert "".join(order) == "ABBB-A"  # the first B takes the memory again and is not timed
+    assert len(old) == len(new) == 2

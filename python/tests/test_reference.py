@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The f64 reference by pieces of the batch is the reference of the whole; where rows see each other it is not used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import FAMILIES
+from kernel_pytorch import reference, rows
+from kernel_pytorch.plan import Choices, compile_plan, compile_reference
+from kernel_pytorch.program import Program
+from kernel_pytorch.samples import Sample, normalise
+
+
+class _MinusMean(nn.Module):
+    """Rows see each other, and every shape says that they might not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(0, keepdim=True)
+
+
+class _FirstRow(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[0] * 2
+
+
+class _TwoBatches(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x @ y.T
+
+
+def _capture(model: nn.Module, sample: object) -> tuple[Program, Sample]:
+    made = normalise(model, sample)[0]
+    return Program.capture(model.eval(), made, "auto", []), made
+
+
+@pytest.fixture
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every sample is cut; the list gets the rows of each run of the reference."""
+    seen: list[int] = []
+    monkeypatch.setattr(reference, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(reference, "_PIECE_BYTES", 1)
+    run = reference.Plan.run
+
+    def counted(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        seen.append(inputs[0].shape[0])
+        return run(self, inputs)
+
+    monkeypatch.setattr(reference.Plan, "run", counted)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["mlp", "bert"])
+def test_pieces_put_together_are_the_whole(name: str, in_pieces: list[int]) -> None:
+    family = FAMILIES[name]()
+    program, sample = _capture(family.model, family.sample)
+    large = _repeated(program, sample, 11)
+    found = reference.Reference(program).run(large)
+    assert in_pieces == [5, 2, 3, 6]  # the first piece, its parts alone, the rest
+    for got, want in zip(found, compile_reference(program).run(large), strict=True):
+        assert got.shape == want.shape
+        assert reference._same(got, want)
+
+
+def test_rows_that_see_each_other_are_computed_together(in_pieces: list[int]) -> None:
+    program, _ = _capture(_MinusMean(), torch.randn(4, 8))
+    x = torch.randn(16, 8)
+    assert torch.allclose(reference.Reference(program).run([x])[0], (x - x.mean(0)).double(), atol=1e-6)
+    assert in_pieces == [4, 2, 16]
+
+
+def test_an_output_without_the_batch_is_computed_whole(in_pieces: list[int]) -> None:
+    program, _ = _capture(_FirstRow(), torch.randn(4, 8))
+    x = torch.randn(16, 8)
+    assert torch.equal(reference.Reference(program).run([x])[0], (x[0] * 2).double())
+    assert in_pieces[-1] == 16
+
+
+def test_small_samples_stay_whole() -> None:
+    program, sample = _capture(nn.Linear(8, 8), torch.randn(64, 8))
+    assert len(reference.Reference(program)._pieces(program.flatten(sample))) == 1
+
+
+def test_batch_axis() -> None:
+    assert rows.batch_axis(_capture(nn.Linear(8, 8), torch.randn(4, 8))[0]) == [0]
+    assert rows.batch_axis(_capture(_TwoBatches(), (torch.randn(4, 8), torch.randn(5, 8)))[0]) is None
+    fixed = Program.capture(nn.Linear(8, 8).eval(), Sample((torch.randn(4, 8),)), False, [])
+    assert rows.batch_axis(fixed) is None
+
+
+def test_shortened_keeps_what_fits() -> None:
+    model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 8))
+    program, sample = _capture(model, torch.randn(32, 64))
+    plan = compile_plan(program, Choices())
+    needed = rows.call_bytes(program, plan, sample)
+    assert rows.shortened(program, plan, sample, needed) is sample
+    assert rows.shortened(program, plan, sample, needed // 4).tensors()[0].shape == (8, 64)
+    assert rows.shortened(program, plan, sample, 1).tensors()[0].shape == (1, 64)
+
+
+def _repeated(program: Program, sample: Sample, count: int) -> list[torch.Tensor]:
+    return [t[torch.arange(count) % t.shape[0]].clone() for t in program.flatten(sample)]
