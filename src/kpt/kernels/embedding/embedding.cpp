@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/embedding/embedding.h"
+#include "kpt/kernels/embedding/pick_problem.h"
 
 #include <cstring>
 
@@ -7,14 +7,8 @@
 #include "kpt/kernels/lib/launch.h"
 
 namespace kpt {
-namespace {
 
-struct Pick {
-  int x = 0, index = 1, dim = 0;
-  int64_t outer = 1, picks = 1, inner = 1, limit = 0;
-};
-
-Verdict read(const Problem& p, Pick& k) {
+Verdict read_pick(const Problem& p, Pick& k) {
   const bool embedding = p.op == "aten.embedding";
   k.x = p.operand_index(0);
   k.index = p.operand_index(1);
@@ -43,9 +37,11 @@ Verdict read(const Problem& p, Pick& k) {
   return yes();
 }
 
+namespace {
+
 Verdict supports(const Problem& p) {
   Pick k;
-  if (Verdict v = read(p, k); !v) return v;
+  if (Verdict v = read_pick(p, k); !v) return v;
   if (!p.outputs[0].is_contiguous()) return no("output ", p.outputs[0], " is not dense");
   if (!dense_from(*p.operand(0), k.dim + 1)) return no("the slices of ", *p.operand(0), " are not dense");
   return yes();
@@ -70,7 +66,7 @@ int64_t checked(const Problem& p, int64_t i, int64_t limit) {
 
 std::unique_ptr<Launch> make(const Problem& p) {
   Pick k;
-  const Verdict v = read(p, k);
+  const Verdict v = read_pick(p, k);
   KPT_CHECK(v.ok, "kernels.embedding", "got ", p.str(), ": ", v.reason);
   const TensorDesc& x = *p.operand(0);
   const TensorDesc& index = *p.operand(1);
@@ -96,12 +92,12 @@ std::unique_ptr<Launch> make(const Problem& p) {
 
 Verdict reference_supports(const Problem& p) {
   Pick k;
-  return read(p, k);
+  return read_pick(p, k);
 }
 
 std::unique_ptr<Launch> make_reference(const Problem& p) {
   Pick k;
-  const Verdict v = read(p, k);
+  const Verdict v = read_pick(p, k);
   KPT_CHECK(v.ok, "kernels.embedding", "got ", p.str(), ": ", v.reason);
   return make_launch([p, k](const RunArgs& args) {
     const Elements x(*p.operand(0), args.inputs[k.x]), index(*p.operand(1), args.inputs[k.index]);

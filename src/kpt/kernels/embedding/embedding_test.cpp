@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "kpt/cuda/driver.h"
 #include "kpt/kernels/conformance.h"
+#include "kpt/kernels/lib/cuda/work.h"
 
 namespace kpt {
 namespace {
@@ -29,6 +33,9 @@ const bool kEmbedding = conformance::add("aten.embedding", [](DType d) {
       embed(dense(d, {9, 64}), dense(DType::i64, {0, 3}), "none"),
       embed(conformance::padded(d, {50, 40}, 3), conformance::transposed(DType::i64, {8, 90}), "strided"),
       embed(dense(d, {50, 400}), conformance::expanded(DType::i64, {8, 40}, 0), "parallel"),
+      embed(dense(d, {300, 384}), dense(DType::i64, {2, 70}), "hidden_384"),
+      embed(dense(d, {40, 4096}), dense(DType::i32, {1, 5}), "hidden_4096"),
+      embed(dense(d, {70, 768}), dense(DType::i64, {300}), "many"),
       embed(dense(d, {50, 0}), dense(DType::i64, {8}), "no_width")};
 });
 
@@ -41,6 +48,9 @@ const bool kSelect = conformance::add("aten.index_select", [](DType d) {
     cases.push_back(make_case(cat("select", dim, d), "aten.index_select", {dense(d, {4, 5, 6}), dense(DType::i64, {9})},
                               {In{0}, In{1}}, {{"dim", dim}}, {dense(d, sizes)}));
     cases.back().ranges = {{-3, 3}, {0, 3}};
+    cases.push_back(cases.back());
+    cases.back().label += "turned";
+    cases.back().problem.inputs[0] = conformance::transposed(d, {4, 5, 6});
   }
   return cases;
 });
@@ -61,6 +71,35 @@ TEST(Embedding, AnIndexOutOfRangeIsAnErrorAndNothingElse) {
       }
     }
   }
+}
+
+TEST(Embedding, OnAGpuAnIndexOutOfRangeGivesNan) {
+  if (!cuda_here()) GTEST_SKIP() << "not checked: " << cuda_here().reason;
+  const CudaGuard guard(0);
+  for (DType d : {DType::f32, DType::bf16}) {
+    const Case c = embed(dense(d, {4, 3}), dense(DType::i64, {3}), "bad");
+    for (const auto& k : kernel_registry().find("aten.embedding", "cuda")) {
+      if (k->provider != "kpt") continue;
+      std::vector<Tensor> y;
+      const Tensor index = Tensor::from<int64_t>(DType::i64, {3}, {0, int64_t{1} << 40, -1});
+      ASSERT_EQ(conformance::run_kernel(*k, c.problem, {Tensor::zeros(d, {4, 3}), index}, y), "");
+      for (int64_t i = 0; i < 9; ++i) EXPECT_EQ(std::isnan(y[0].at(i)), i >= 3) << k->name << " " << i;
+    }
+  }
+}
+
+TEST(Embedding, CudaSlicesMoveBySixteenBytes) {
+  const auto config = [](const Case& c) {
+    for (const auto& k : kernel_registry().find(c.problem.op, "cuda"))
+      if (k->work) return k->work(c.problem).config;
+    return std::string("no kernel");
+  };
+  EXPECT_EQ(config(embed(dense(DType::bf16, {9, 4096}), dense(DType::i64, {5}), "")),
+            "128 threads a slice, 16 bytes a load");
+  EXPECT_EQ(config(embed(dense(DType::bf16, {9, 64}), dense(DType::i64, {5}), "")),
+            "8 threads a slice, 16 bytes a load");
+  EXPECT_EQ(config(embed(conformance::padded(DType::f32, {9, 64}, 2), dense(DType::i64, {5}), "")),
+            "32 threads a slice, 8 bytes a load");
 }
 
 }  // namespace

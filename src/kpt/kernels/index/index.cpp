@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/index/index.h"
+#include "kpt/kernels/index/index_problem.h"
 
 #include <algorithm>
 #include <cstring>
@@ -9,14 +9,6 @@
 
 namespace kpt {
 namespace {
-
-struct Index {
-  std::vector<int> dims, inputs;  // indexed dimensions of x and the tensors that index them
-  std::vector<Dims> strides;      // of those tensors, broadcast
-  Dims picks;                     // the broadcast sizes
-  Dims before, after;             // kept dimensions of x before and after the picks in the output
-  Dims before_strides, after_strides;
-};
 
 Verdict broadcast(const Problem& p, Index& k) {
   int rank = 0;
@@ -42,7 +34,9 @@ Verdict broadcast(const Problem& p, Index& k) {
   return yes();
 }
 
-Verdict read(const Problem& p, Index& k) {
+}  // namespace
+
+Verdict read_index(const Problem& p, Index& k) {
   const TensorDesc* x = p.operand(0);
   if (!x || p.outputs.size() != 1) return no("want x and indices in, one tensor out");
   const std::vector<int> list = p.operand_list(1);
@@ -70,9 +64,11 @@ Verdict read(const Problem& p, Index& k) {
   return yes();
 }
 
+namespace {
+
 Verdict supports(const Problem& p) {
   Index k;
-  return read(p, k);
+  return read_index(p, k);
 }
 
 // The position of pick number `pick` in x, in elements.
@@ -108,7 +104,7 @@ int64_t dot(const Dims& index, const Dims& strides) {
 
 std::unique_ptr<Launch> make(const Problem& p) {
   Index k;
-  const Verdict v = read(p, k);
+  const Verdict v = read_index(p, k);
   KPT_CHECK(v.ok, "kernels.index", "got ", p.str(), ": ", v.reason);
   const TensorDesc& x = *p.operand(0);
   const TensorDesc tail{x.dtype, k.after, k.after_strides};
@@ -137,7 +133,7 @@ std::unique_ptr<Launch> make(const Problem& p) {
 
 std::unique_ptr<Launch> make_reference(const Problem& p) {
   Index k;
-  const Verdict v = read(p, k);
+  const Verdict v = read_index(p, k);
   KPT_CHECK(v.ok, "kernels.index", "got ", p.str(), ": ", v.reason);
   return make_launch([p, k](const RunArgs& args) {
     const Elements y(p.outputs[0], args.outputs[0]);

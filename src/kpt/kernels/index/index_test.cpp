@@ -29,6 +29,8 @@ const bool kCases = conformance::add("aten.index.Tensor", [](DType d) {
       index(dense(d, {4, 5, 6}), {dense(i, {3}), dense(i, {3})}, {In{1}, None{}, In{2}}, {3, 5}),
       index(conformance::transposed(d, {4, 5, 6}), {dense(i, {3})}, {In{1}}, {3, 5, 6}),
       index(dense(d, {4, 5}), {dense(i, {0})}, {In{1}}, {0, 5}),
+      index(conformance::padded(d, {4, 256}, 8), {conformance::transposed(i, {30, 9})}, {In{1}}, {30, 9, 256}),
+      index(dense(d, {6, 4, 5}), {dense(i, {3})}, {None{}, In{1}}, {6, 3, 5}),
   };
 });
 
