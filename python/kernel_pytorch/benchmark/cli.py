@@ -2,7 +2,8 @@
 """`kernelpytorch benchmark`, also as `kpt-benchmark`. Torch is imported only once something is measured.
 
 Exit codes: 0 measured (also where rivals failed: their errors are results), 1 nothing of ours could be measured where
-something should have been, or an error, 2 wrong usage.
+something should have been, or an error, 2 wrong usage. With --type regression or --compare-baseline: 0 nothing got
+worse, 1 a regression, 2 no verdict. With --type stress: 0 all results right, memory steady; else 1.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KernelPyTorchError, input_error
+from . import regression_cli
 
 if TYPE_CHECKING:
     from .records import Record
@@ -33,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--batch-sizes", nargs="+", type=int, metavar="N", help="with --model: in the place of the first")
     what.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="instead of the dtype of the row")
     against = parser.add_argument_group("what is compared")
-    against.add_argument("--type", choices=("compare", "model"), default="compare", help="model: eager and ours only")
+    against.add_argument(
+        "--type",
+        choices=("compare", "model", "regression", "stress"),
+        default="compare",
+        help="model: eager and ours only; regression: against --baseline; stress: many callers at once",
+    )
     against.add_argument(
         "--systems", nargs="+", metavar="NAME", help="folders of benchmarks/rivals, with :variant or :*"
     )
@@ -46,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--runs", type=int, default=0, help="rounds of a row, at least 3 (default: by time)")
     how.add_argument("--warmup", type=int, default=0, help="most calls of a warm-up (default 400)")
     how.add_argument("--seconds", type=float, default=2.0, help="of rounds, for each system of a row (default 2)")
+    how.add_argument("--callers", type=int, default=8, help="threads that call at once, of --type stress (8)")
     how.add_argument("--no-reload", action="store_true", help="leave the warm load out")
     out = parser.add_argument_group("what comes out")
     out.add_argument(
@@ -54,8 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--format", choices=("all", "json", "csv", "html"), default="all", help="JSON lines are always written"
     )
+    out.add_argument("--history", type=Path, help="history file to record into (default: the user's own)")
+    out.add_argument("--no-history", action="store_true", help="record into the output only")
     out.add_argument("--list", action="store_true", help="print suites, rows and systems; measure nothing")
     out.add_argument("--verbose", "-v", action="store_true", help="also print the notes of each system")
+    regression_cli.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -80,28 +91,55 @@ def run(options: argparse.Namespace) -> int:
         print(_listing())
         return 0
     from .. import _native
-    from .live import LiveTable, display
-    from .runner import run_suite
 
+    regression_cli.check(options)
     _native.version()  # without the library nothing can be judged: say so before an hour of measuring
     settings = _settings(options)
     suite = _suite(options, settings.device)
     systems = _systems(options, suite)
-    paths = _paths(options.output, suite.name, settings)
     _quiet()
+    if options.type == "stress":
+        from .stress import run_rows
 
-    def save(records: list[Record]) -> None:
-        from .records import append
+        return run_rows(suite.rows, systems, settings, options.callers, options.seconds)
+    if regression_cli.is_paired(options):
+        return regression_cli.run_paired(options, suite, systems, settings)
+    return _measure(options, suite, systems, settings)
 
-        append(paths["jsonl"], records)
 
-    show = display(len(suite.rows))
-    if isinstance(show, LiveTable):
-        with show:
-            records = run_suite(suite, systems, settings, show, save)
-    else:
-        records = run_suite(suite, systems, settings, show, save)
-    return _finish(records, paths, options)
+def _measure(options: argparse.Namespace, suite: Any, systems: list[Any], settings: Any) -> int:
+    from dataclasses import replace
+
+    from ..tracking.store import History
+    from . import historical, records
+    from .live import LiveTable, display
+    from .runner import run_suite
+
+    history = None if options.no_history else History(options.history)  # its faults show before anything is measured
+    paths = _paths(options.output, suite.name, settings)
+
+    def save(made: list[Record]) -> None:
+        records.append(paths["jsonl"], made)
+        if history is not None:
+            historical.record(history, made)
+
+    def measure(rows: Any) -> list[Record]:
+        part = replace(suite, rows=rows)
+        show = display(len(rows))
+        if isinstance(show, LiveTable):
+            with show:
+                return run_suite(part, systems, settings, show, save)
+        return run_suite(part, systems, settings, show, save)
+
+    found = measure(suite.rows)
+    code = _finish(found, paths, options)
+    if options.type != "regression" and options.compare_baseline is None:
+        return code
+
+    def again(names: set[str]) -> list[Record]:
+        return measure(tuple(r for r in suite.rows if r.name in names))
+
+    return regression_cli.run_historical(found, options, again, options.history)
 
 
 def _settings(options: argparse.Namespace) -> Any:
@@ -166,6 +204,8 @@ def _systems(options: argparse.Namespace, suite: Any) -> list[Any]:
     names = options.systems or list(suite.systems)
     if options.type == "model" and not options.systems:
         names = ["eager", "ours:*"]
+    elif options.type in ("regression", "stress") and not options.systems:
+        names = ["ours:conservative"]
     chosen = select(names)
     if options.levels:
         kept = [s for s in chosen if not s.ours]

@@ -13,7 +13,7 @@ from typing import Any
 SCHEMA = 1
 OK, WRONG, FAILED, MISSING = "ok", "wrong", "failed", "not here"
 # Too long for a cell of a table, or the same in every line.
-_NOT_IN_CSV = ("samples_ms", "machine", "versions", "clocks", "notes", "command")
+_NOT_IN_CSV = ("samples_ms", "machine", "versions", "clocks", "notes", "command", "key")
 
 
 @dataclass
@@ -58,6 +58,7 @@ class Record:
     samples_ms: list[float] = field(default_factory=list)  # one a round, of all systems in the same rounds
     notes: list[str] = field(default_factory=list)
     command: str = ""
+    key: str = ""  # of the history: graph, shapes, dtypes, device, versions and system
     commit: str = ""
     date: str = ""
     machine: dict[str, Any] = field(default_factory=dict)

@@ -22,6 +22,7 @@ import torch
 from .. import _native
 from ..models import load, parse_shape
 from ..samples import normalise
+from ..tracking import identity
 from . import facts
 from .clock import Clock, make_clock, warm_up
 from .meters import PeakMemory, clocks, cpu_seconds, energy_meter, energy_per_call
@@ -145,9 +146,11 @@ def _users_model(row: Row, settings: Settings, folder: Path) -> Work:
 
 def _measure(candidates: list[_Candidate], work: Work, settings: Settings, show: Display) -> None:
     show.stage("", "reference")
-    reference, work_needed = truth(work), least(work)
+    reference, work_needed, graph = truth(work), least(work), identity.graph_text(work.model, work.sample)
     for c in candidates:
         c.record.reference = reference.dtype
+        kind = f"{work.kind} {c.system.name}"
+        c.record.key = identity.key(kind, graph, work.sample, c.record.machine, c.record.versions)
         show.stage(c.system.name, "build")
         result = _build(c, work, settings)
         if c.built is not None:

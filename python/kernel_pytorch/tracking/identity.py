@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .. import __version__, _native
-from ..errors import CaptureError
+from ..errors import KernelPyTorchError
 from ..module import OptimizedModule
 from ..program import Program
 from ..samples import Sample
@@ -30,7 +30,7 @@ def graph_text(model: torch.nn.Module, sample: Sample) -> str:
         original = model._original
     try:
         return _text(Program.capture(original, sample, None, []))
-    except CaptureError:
+    except KernelPyTorchError:
         weights = "\n".join(f"{n} {t.dtype} {list(t.shape)}" for n, t in original.state_dict().items())
         return f"not captured\n{original}\n{weights}"
 
