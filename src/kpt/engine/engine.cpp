@@ -153,19 +153,19 @@ int thread_count(int wanted) {
 
 }  // namespace
 
-std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource> weights,
-                                      const CompileOptions& options) {
-  static SpanCounters compiles("engine.compile");
-  const Span span(compiles);
-  const Stopwatch total;
-  check_level(options.level);
-  const Backend& backend = find_backend(options.device);
-  const Verdict valid = verify(graph);
-  KPT_CHECK(valid.ok, "engine", valid.reason);
+namespace {
 
+struct Planned {
+  Plan plan;
+  CompileRecord record;
+};
+
+Planned plan_graph(Graph graph, const Backend& backend, const CompileOptions& options,
+                   const std::set<std::string>& skip) {
   CompileRecord record;
   if (options.rewrite) {
     PassContext context = make_context(options);
+    context.skip = skip;
     std::vector<Pass> passes = all_passes();
     if (!options.only.empty()) std::erase_if(passes, [&](const Pass& p) { return !options.only.count(p.name); });
     record.passes = run_passes(graph, context, passes, make_dump(options));
@@ -178,15 +178,55 @@ std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource>
   plan_options.device_index = split_device(options.device).second;
   plan_options.prologue = options.prologue;
   Plan plan = make_plan(std::move(graph), backend, plan_options);
-  if (!plan.unsupported.empty()) {
+  record.plan_seconds = planning.seconds();
+  return {std::move(plan), std::move(record)};
+}
+
+// A rewrite may have made an operator that this device has no kernel for, at these types or sizes. Keys of the rewrites
+// that made what is not supported.
+std::set<std::string> makers_of(const std::set<std::string>& values, const std::vector<Rewrite>& rewrites) {
+  std::set<std::string> keys;
+  for (const Rewrite& r : rewrites)
+    for (const std::string& value : r.values)
+      if (r.applied && values.count(value)) keys.insert(r.key);
+  return keys;
+}
+
+Planned plan_what_runs(Graph graph, const Backend& backend, const CompileOptions& options) {
+  constexpr int kAttempts = 4;  // a rewrite put back may uncover another: epilogue, then view
+  const bool again = backend.device() != "cpu" && options.rewrite;
+  std::set<std::string> skip = options.skip;
+  for (int attempt = 1;; ++attempt) {
+    Planned planned = plan_graph(again ? graph.clone() : std::move(graph), backend, options, skip);
+    if (planned.plan.unsupported.empty()) return planned;
+    const std::set<std::string> makers = makers_of(planned.plan.unsupported_values, planned.record.rewrites);
+    if (again && attempt < kAttempts && !makers.empty()) {
+      for (const std::string& key : makers)
+        log(LogLevel::info, "engine", "put back ", key, ": no kernel on ", options.device);
+      skip.insert(makers.begin(), makers.end());
+      continue;
+    }
     std::string list;
-    for (const std::string& line : plan.unsupported) list += "\n  " + line;
+    for (const std::string& line : planned.plan.unsupported) list += "\n  " + line;
     throw_error(ErrorKind::unsupported, "engine",
-                cat("got ", plan.unsupported.size(), " operators without a kernel of ours",
+                cat("got ", planned.plan.unsupported.size(), " operators without a kernel of ours",
                     options.allow_fallback ? "" : " in strict mode", ":", list,
                     "\n  try allow_fallback=True (they run through ATen) or another level"));
   }
-  record.plan_seconds = planning.seconds();
+}
+
+}  // namespace
+
+std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource> weights,
+                                      const CompileOptions& options) {
+  static SpanCounters compiles("engine.compile");
+  const Span span(compiles);
+  const Stopwatch total;
+  check_level(options.level);
+  const Backend& backend = find_backend(options.device);
+  const Verdict valid = verify(graph);
+  KPT_CHECK(valid.ok, "engine", valid.reason);
+  auto [plan, record] = plan_what_runs(std::move(graph), backend, options);
   const Stopwatch prologue;
   auto model = std::make_shared<CompiledModel>(std::move(plan), std::move(weights), std::move(record));
   model->executor().instance(model->executor().plan().hints());  // kernels at the sample's sizes: faults show here

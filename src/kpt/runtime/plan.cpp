@@ -198,10 +198,11 @@ class Planner {
     auto tried = inputs;
     for (size_t i : strided) tried[i].layout = contiguous_layout(node->inputs[i]->type.sizes);
     if (strided.size() > 1 && ask(*node, tried) == Answer::own) return copy_inputs(node, strided);
-    if (first == Answer::none)
-      plan_.unsupported.push_back(cat(node->op, " (%", node->out()->name, ")",
-                                      node->loc.stack.empty() ? "" : cat(" at ", node->loc.stack), ": ",
-                                      reasons.empty() ? "no kernel is registered" : reasons));
+    if (first != Answer::none) return;
+    plan_.unsupported_values.insert(node->out()->name);
+    plan_.unsupported.push_back(cat(node->op, " (%", node->out()->name, ")",
+                                    node->loc.stack.empty() ? "" : cat(" at ", node->loc.stack), ": ",
+                                    reasons.empty() ? "no kernel is registered" : reasons));
   }
 
   void copy_inputs(Node* node, const std::vector<size_t>& which) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,7 +56,8 @@ struct Plan {
   std::vector<Sym> slots;  // bytes of each arena slot: max over the buffers that share it
   std::map<const Value*, ValuePlace> places;
   std::vector<int> output_buffers;
-  std::vector<std::string> unsupported;  // nodes without a kernel: "aten.foo at STACK: reason; reason"
+  std::vector<std::string> unsupported;      // nodes without a kernel: "aten.foo at STACK: reason; reason"
+  std::set<std::string> unsupported_values;  // what they compute
 
   SymEnv hints() const;
   Sym arena_bytes() const;     // sum of the slots, each rounded up to 64
