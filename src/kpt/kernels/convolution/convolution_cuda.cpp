@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kpt/kernels/convolution/convolution_cuda.h"
+
+#include <limits>
+#include <mutex>
+
+namespace kpt {
+namespace {
+
+constexpr int64_t kThreads = 256;
+// Products that the direct kernel does in a few microseconds where there is no other.
+constexpr int64_t kSmall = int64_t{1} << 24;
+
+int64_t outputs(const ConvProblem& p) { return p.b * p.o * p.oh * p.ow; }
+
+// Images may stand apart, planes and rows may not. The stride of an axis of size 1 is free.
+bool is_packed(const ConvProblem& p) {
+  return (p.w == 1 || p.x_w == 1) && (p.h == 1 || p.x_h == p.w) && (p.c == 1 || p.x_c == p.h * p.w) &&
+         (p.b == 1 || p.x_b >= p.c * p.h * p.w);
+}
+
+CudaCall call_of(const ConvCall& call, const char* file, const char* entry, int64_t threads) {
+  CudaCall out;
+  out.program = {cat("convolution/", file),
+                 cuda_text(cat("convolution/", file)),
+                 {cat("T=", cuda_type(call.dtype)), cat("ACT=", static_cast<int>(call.p.act))},
+                 entry};
+  out.shape.grid = {static_cast<uint32_t>((threads + kThreads - 1) / kThreads), 1, 1};
+  out.shape.block = {static_cast<uint32_t>(kThreads), 1, 1};
+  out.shape.overlap = true;
+  return out;
+}
+
+// Numbers of tail.cu and direct.cu.
+struct TailNumbers {
+  int64_t count, pixels, channels;
+};
+struct DirectNumbers {
+  int64_t count, x_b, x_c, x_h, x_w;
+  int32_t h, w, kh, kw, oh, ow, outputs, group_c, group_o;
+  int32_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, unused;
+};
+
+Verdict sizes_fit(const ConvProblem& p) {
+  for (int64_t n : {p.c, p.h, p.w, p.o, p.oh, p.ow, p.pad_h, p.pad_w, p.h + 2 * p.pad_h, p.w + 2 * p.pad_w})
+    if (n > std::numeric_limits<int32_t>::max()) return no("got a size of ", n, ", want less than 2^31");
+  if (outputs(p) / kThreads >= std::numeric_limits<int32_t>::max()) return no("got ", outputs(p), " outputs");
+  return yes();
+}
+
+class ConvLaunch final : public Launch {
+ public:
+  explicit ConvLaunch(ConvCall call) : call_(std::move(call)), device_(current_cuda_device()) {
+    KPT_ASSERT(device_ >= 0, "kernels.convolution", "no CUDA context is current");
+  }
+
+  void prepare() override {
+    if (outputs(call_.p) == 0) return;
+    const bool sums = call_.p.c > 0;
+    if (sums) {
+      CudnnChoice choice = cudnn_convolution(cudnn_problem(call_), device_);
+      plan_ = std::move(choice.plan);
+      reason_ = choice.verdict.reason;
+    }
+    if (!plan_) {
+      std::call_once(direct_once_, [this] { make_direct(); });
+      return;
+    }
+    const CudaWork tail = plan_conv_tail(call_);
+    if (tail.calls.empty()) return;
+    tail_ = make_cuda_launch(tail);
+    tail_->prepare();
+  }
+  size_t workspace_bytes() const override { return plan_ ? plan_->workspace_bytes() : 0; }
+  std::string config() const override {
+    if (plan_) return cat(plan_->config(), tail_ ? ", tail kernel" : "");
+    return reason_.empty() ? "direct" : cat("direct: ", reason_);
+  }
+  void run(const RunArgs& args) const override {
+    if (outputs(call_.p) == 0) return;
+    const auto bits = reinterpret_cast<uintptr_t>(args.inputs[call_.x]) |
+                      reinterpret_cast<uintptr_t>(args.inputs[call_.w]) | reinterpret_cast<uintptr_t>(args.outputs[0]);
+    if (!plan_ || bits % 16 != 0) {
+      std::call_once(direct_once_, [this] { make_direct(); });  // a view that starts off a line: rare, so made late
+      direct_->run(args);
+      return;
+    }
+    plan_->run({args.inputs[call_.x], args.inputs[call_.w], args.outputs[0], args.workspace},
+               static_cast<CUstream>(args.stream));
+    if (tail_) tail_->run(args);
+  }
+
+ private:
+  void make_direct() const {
+    direct_ = make_cuda_launch(plan_conv_direct(call_));
+    direct_->prepare();
+  }
+
+  ConvCall call_;
+  int device_;
+  std::shared_ptr<const CudnnConvolutionPlan> plan_;
+  std::unique_ptr<Launch> tail_;
+  std::string reason_;
+  mutable std::once_flag direct_once_;
+  mutable std::unique_ptr<Launch> direct_;
+};
+
+ConvCall checked(const Problem& problem) {
+  ConvCall call;
+  const Verdict v = conv_call(problem, call);
+  KPT_CHECK(v.ok, "kernels.convolution", v.reason);
+  return call;
+}
+
+}  // namespace
+
+CudnnConvolution cudnn_problem(const ConvCall& call) {
+  const ConvProblem& p = call.p;
+  CudnnConvolution out;
+  const auto packed = [](const std::array<int64_t, 4>& n) {
+    return std::array<int64_t, 4>{n[1] * n[2] * n[3], n[2] * n[3], n[3], 1};
+  };
+  out.dtype = call.dtype;
+  out.groups = p.groups;
+  out.x = {p.b, p.c, p.h, p.w};
+  out.x_strides = packed(out.x);
+  if (p.b > 1) out.x_strides[0] = p.x_b;
+  out.w = {p.o, p.c / p.groups, p.kh, p.kw};
+  out.w_strides = packed(out.w);
+  out.y = {p.b, p.o, p.oh, p.ow};
+  out.y_strides = packed(out.y);
+  out.stride = {p.stride_h, p.stride_w};
+  out.padding = {p.pad_h, p.pad_w};
+  out.dilation = {p.dilation_h, p.dilation_w};
+  return out;
+}
+
+CudaWork plan_conv_tail(const ConvCall& call) {
+  const ConvProblem& p = call.p;
+  CudaWork work;
+  if (outputs(p) == 0 || (!p.has_bias && p.act == Act::none)) return work;
+  const int64_t vector = 16 / static_cast<int64_t>(size_of(call.dtype));
+  CudaCall tail = call_of(call, "tail.cu", "conv_tail", (outputs(p) + vector - 1) / vector);
+  tail.params = {out_param(0), p.has_bias ? in_param(call.bias) : null_param(),
+                 value_param(TailNumbers{outputs(p), p.oh * p.ow, p.o})};
+  work.calls.push_back(std::move(tail));
+  return work;
+}
+
+CudaWork plan_conv_direct(const ConvCall& call) {
+  const ConvProblem& p = call.p;
+  CudaWork work;
+  if (outputs(p) == 0) return work;
+  const auto i = [](int64_t n) { return static_cast<int32_t>(n); };
+  CudaCall direct = call_of(call, "direct.cu", "conv_direct", outputs(p));
+  direct.params = {in_param(call.x), in_param(call.w), p.has_bias ? in_param(call.bias) : null_param(), out_param(0),
+                   value_param(DirectNumbers{outputs(p),
+                                             p.x_b,
+                                             p.x_c,
+                                             p.x_h,
+                                             p.x_w,
+                                             i(p.h),
+                                             i(p.w),
+                                             i(p.kh),
+                                             i(p.kw),
+                                             i(p.oh),
+                                             i(p.ow),
+                                             i(p.o),
+                                             i(p.c / p.groups),
+                                             i(p.o / p.groups),
+                                             i(p.stride_h),
+                                             i(p.stride_w),
+                                             i(p.pad_h),
+                                             i(p.pad_w),
+                                             i(p.dilation_h),
+                                             i(p.dilation_w),
+                                             0})};
+  work.config = "one output a thread";
+  work.calls.push_back(std::move(direct));
+  return work;
+}
+
+Verdict conv_direct_supports(const ConvCall& call) {
+  const ConvProblem& p = call.p;
+  if (call.dtype == DType::f64) return no("got f64, want f32, bf16 or f16: the sum is f32");
+  if (Verdict v = sizes_fit(p); !v) return v;
+  if (p.c == p.groups) return yes();
+  const int64_t products = outputs(p) * (p.c / p.groups) * p.kh * p.kw;
+  if (!is_packed(p) && products <= kSmall) return yes();
+  return no("got ", p.c / p.groups, " channels a group and ", products, " products, want 1 channel, or planes that ",
+            "cuDNN does not take and at most ", kSmall, " products");
+}
+
+Verdict conv_cudnn_supports(const ConvCall& call) {
+  const ConvProblem& p = call.p;
+  if (call.dtype == DType::f64) return no("got f64, want f32, bf16 or f16: the sum is f32");
+  if (Verdict v = sizes_fit(p); !v) return v;
+  if (!is_packed(p))
+    return no("got strides ", p.x_b, ", ", p.x_c, ", ", p.x_h, ", ", p.x_w, " of x, want packed rows and planes");
+  return yes();
+}
+
+void register_convolution_cuda(KernelRegistry& registry) {
+  const auto direct = [](const Problem& problem) {
+    ConvCall call;
+    const Verdict v = conv_call(problem, call);
+    return v ? conv_direct_supports(call) : v;
+  };
+  const auto cudnn = [](const Problem& problem) {
+    ConvCall call;
+    if (Verdict v = conv_call(problem, call); !v) return v;
+    if (Verdict v = conv_cudnn_supports(call); !v) return v;
+    return cudnn_here();
+  };
+  for (const char* op : {"aten.convolution", "kpt.convolution"}) {
+    add_cuda(registry, op, "convolution", direct, [](const Problem& p) { return plan_conv_direct(checked(p)); });
+    registry.add({op, "vendor", "cuda", "convolution_cudnn", 0, cudnn,
+                  [](const Problem& p) { return std::make_unique<ConvLaunch>(checked(p)); }});
+  }
+}
+
+}  // namespace kpt
