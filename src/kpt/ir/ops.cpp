@@ -110,6 +110,7 @@ constexpr OpInfo kUnsorted[] = {
     other("kpt.linear"),
     other("kpt.convolution"),
     other("kpt.attention"),
+    other("kpt.rotary"),
     other("aten.linear"),
     other("aten.matmul"),
     other("aten.bmm"),

@@ -58,6 +58,18 @@ void add_norm(RuleChecker& c) {
   for (const Value* out : c.node.outputs) c.shape(out->type.sizes, x, "output");
 }
 
+void rotary(RuleChecker& c) {
+  const auto& x = c.sizes(0);
+  const Sym width = c.dim(0, -1);
+  if (width.is_const() && width.value() % 2 != 0) c.fail("got rows of ", width, ", want an even size");
+  for (int table : {1, 2}) {
+    c.equal(c.dim(table, -1), width, table == 1 ? "the last axis of cos" : "the last axis of sin");
+    c.broadcast({x, c.sizes(table)}, x);
+  }
+  c.out_shape(x);
+  if (c.has(0)) c.dtype(c.out().dtype, c.node.operand(0)->type.dtype, "output");
+}
+
 }  // namespace
 
 void add_reduction_rules(RuleTable& table) {
@@ -69,6 +81,7 @@ void add_reduction_rules(RuleTable& table) {
   table["aten.layer_norm"] = norm;
   table["aten.rms_norm"] = norm;
   table["kpt.add_norm"] = add_norm;
+  table["kpt.rotary"] = rotary;
 }
 
 }  // namespace kpt

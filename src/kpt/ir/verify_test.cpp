@@ -45,6 +45,7 @@ TEST(Verify, GoodNodesPass) {
            "%h = aten.layer_norm(%x, %v, none, normalized_shape=[8], eps=1e-05, cudnn_enable=true) : f32[b, s, 8]",
            "%h, %sum = kpt.add_norm(%x, %x, %v, none, kind=\"rms\", eps=1e-06) : f32[b, s, 8], f32[b, s, 8]",
            "%h = kpt.attention(%q, %kv, %kv, %m, scale=0.5, mask_kind=\"key\", layout=\"bshd\") : f32[b, s, 12, 32]",
+           "%h = kpt.rotary(%x, %x, %v) : f32[b, s, 8]",
            "%h = aten.embedding(%w, %ids, padding_idx=-1) : f32[b, s, 8]",
            "%h = aten.reshape(%x, shape=[b*s, 8]) : f32[b*s, 8]",
            "%h = aten.slice.Tensor(%x, dim=1, start=0, end=s, step=2) : f32[b, floordiv(s + 1, 2), 8]",
@@ -104,6 +105,10 @@ TEST(Verify, ShapeRulesSayNo) {
             "got 4 heads of q, want a multiple of the 12");
   expect_no("%h = kpt.attention(%q, %kv, %kv, scale=1.0, mask_kind=\"add\") : f32[b, 12, s, 32]",
             "got mask_kind add without a mask");
+  expect_no("%h = kpt.rotary(%f, %f, %f) : f32[16, 3, 3, 3]", "got rows of 3, want an even size");
+  expect_no("%h = kpt.rotary(%q, %kv, %x) : f32[b, 12, s, 32]", "which does not broadcast to [b, 12, s, 32]");
+  expect_no("%h = kpt.rotary(%q, %q, %v) : f32[b, 12, s, 32]", "got 8 for the last axis of sin, want 32");
+  expect_no("%h = kpt.rotary(%x, %v, %v) : bf16[b, s, 8]", "got output of dtype bf16, want f32");
   expect_no(
       "%h = aten.convolution(%img, %f, %v, stride=[1, 1], padding=[0, 0], dilation=[1, 1], groups=1) : f32[b, 16, 30, "
       "30]",
