@@ -9,20 +9,13 @@
 #include "kpt/base/threads.h"
 #include "kpt/kernels/lib/cpu/isa.h"
 #include "kpt/kernels/lib/launch.h"
-#include "kpt/kernels/reduce/reduce_run.h"
+#include "kpt/kernels/reduce/reduction.h"
 
 namespace kpt {
 namespace {
 
 // 512 results with their means are 4 KiB of scratch, beside which the rows stream through the L1 cache.
 constexpr int64_t kColumns = 512;
-
-struct Reduce {
-  Reduction kind = Reduction::sum;
-  TensorDesc kept, reduced;  // x's dimensions, neighbours merged, those of size 1 dropped
-  float correction = 1;
-  int in = 0;
-};
 
 Reduction kind_of(const std::string& op) {
   if (op == "aten.mean.dim") return Reduction::mean;
@@ -61,7 +54,9 @@ void append(TensorDesc& d, int64_t size, int64_t stride) {
   }
 }
 
-Verdict read(const Problem& p, Reduce& r) {
+}  // namespace
+
+Verdict read_reduction(const Problem& p, Reduce& r) {
   const TensorDesc* x = p.operand(0);
   if (!x || p.outputs.size() != 1) return no("want one tensor in and one out");
   r.kind = kind_of(p.op);
@@ -90,9 +85,11 @@ Verdict read(const Problem& p, Reduce& r) {
   return yes();
 }
 
+namespace {
+
 Reduce read_or_throw(const Problem& p) {
   Reduce r;
-  const Verdict v = read(p, r);
+  const Verdict v = read_reduction(p, r);
   KPT_CHECK(v.ok, "kernels.reduce", "got ", p.str(), ": ", v.reason);
   return r;
 }
@@ -246,7 +243,7 @@ std::unique_ptr<Launch> make_columns(const Reduce& r, void (*fn)(const ReduceRun
 
 Verdict supports(const Problem& p) {
   Reduce r;
-  return read(p, r);
+  return read_reduction(p, r);
 }
 
 std::unique_ptr<Launch> make(const Problem& p) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kpt/kernels/lib/cuda/generate.h"
+#include "kpt/kernels/lib/cuda/rows.h"
 #include "kpt/kernels/lib/program/loop.h"
 
 namespace kpt {
@@ -256,9 +257,10 @@ class Words {
     else
       std::memcpy(param_.bytes.data() + at, &low, size);
   }
-  void add(const CudaDivisor& d) {
-    add(d.size);
-    add(d.multiply);
+  void divisor(int64_t size) {  // 64-bit offsets divide as they are
+    const CudaDivider d = wide_ ? CudaDivider{} : cuda_divider(std::max<int64_t>(size, 1));
+    add(std::max<int64_t>(size, 1));
+    add(d.multiplier);
     add(d.shift);
   }
   CudaParam param() const { return param_; }
@@ -272,8 +274,8 @@ CudaParam walk_of(const Shape& s, int64_t units, int64_t span) {
   Words w(s.wide);
   const int rank = s.rank();
   for (int64_t v : {s.elements, units, span, static_cast<int64_t>(rank)}) w.add(v);
-  w.add(cuda_divisor(s.form == Form::rows ? s.sizes.back() / s.vec : 1));
-  for (int d = 0; d < kMaxRank; ++d) w.add(cuda_divisor(d < rank ? s.sizes[d] : 1));
+  w.divisor(s.form == Form::rows ? s.sizes.back() / s.vec : 1);
+  for (int d = 0; d < kMaxRank; ++d) w.divisor(d < rank ? s.sizes[d] : 1);
   for (size_t t = 0; t < s.kinds.size(); ++t)
     for (int d = 0; d < kMaxRank; ++d) w.add(d < rank ? s.stride(t, d) : 0);
   for (size_t t = 0; t < s.kinds.size(); ++t) w.add(s.stride(t, rank - 1));
@@ -290,15 +292,6 @@ Verdict plan(const Problem& problem, Program& program, Shape& s, std::string& bo
 }
 
 }  // namespace
-
-CudaDivisor cuda_divisor(int64_t size) {
-  CudaDivisor d;
-  d.size = std::max<int64_t>(size, 1);
-  if (d.size > INT32_MAX) return d;  // 64-bit offsets divide as they are
-  while ((1ll << d.shift) < d.size) ++d.shift;
-  d.multiply = ((1ll << 32) * ((1ll << d.shift) - d.size)) / d.size + 1;
-  return d;
-}
 
 Verdict cuda_pointwise_supports(const Problem& problem) {
   Program program;

@@ -11,10 +11,4 @@ namespace kpt {
 Verdict cuda_pointwise_supports(const Problem& problem);
 CudaWork cuda_pointwise_work(const Problem& problem);  // throws Error{bad_input} where it is not supported
 
-// n / size for 0 <= n < 2^31 as walk.cuh's divide() computes it.
-struct CudaDivisor {
-  int64_t size = 1, multiply = 1, shift = 0;
-};
-CudaDivisor cuda_divisor(int64_t size);
-
 }  // namespace kpt

@@ -10,8 +10,7 @@ typedef i64 Index;
 typedef int Index;
 #endif
 
-// Division by a number known at launch: n / size = (high half of n * multiply + n) >> shift for n below 2^31 (Granlund
-// and Montgomery, "Division by invariant integers using multiplication", PLDI 1994).
+// Division by a number known at launch, n below 2^31 unless WIDE: rows.cuh's Divider in fields of Index.
 struct Divisor {
   Index size, multiply, shift;
 };
