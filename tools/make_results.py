@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
 
 from kernel_pytorch.benchmark.records import OK, Record, by_row, latest, read  # noqa: E402
+from kernel_pytorch.benchmark.suites import ALIASES, SUITES  # noqa: E402
 from kernel_pytorch.benchmark.summary import last_line, ratios  # noqa: E402
 
 HEAD = "| row | system | ms [95 %] | cold s | warm s | peak MB | launches | error | % of ceiling | remark |"
@@ -94,11 +95,16 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
 
 
+# Files of the runner; beside them lie results of other scripts, which have no page.
+_RUNS = {*SUITES, *ALIASES, "model"}
+
+
 def pages(results: Path) -> dict[str, str]:
     """Page by device."""
     found = {}
     for folder in sorted(f for f in results.glob("*") if f.is_dir()):
-        records = latest(r for file in sorted(folder.glob("*.jsonl")) for r in read(file))
+        files = [f for f in sorted(folder.glob("*.jsonl")) if f.stem in _RUNS]
+        records = latest(r for file in files for r in read(file))
         if records:
             found[folder.name] = page(folder.name, records)
     return found

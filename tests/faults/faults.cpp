@@ -2,6 +2,8 @@
 // Faults planted on purpose: a test library, never shipped. `kpt_plant("name")` adds a wrong fusion or kernel in front
 // of the right ones, `kpt_unplant` takes it away again. The judge has to find each of them
 // (python/tests/test_faults.py).
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -69,6 +71,16 @@ void slow(const Launch& inner, const Problem&, const RunArgs& args) {
   inner.run(args);
 }
 
+// What `spin` adds to each call of the kernel. Set by kpt_set_spin() before planting.
+std::atomic<int64_t> spin_ns{0};
+
+void spin(const Launch& inner, const Problem&, const RunArgs& args) {
+  inner.run(args);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(spin_ns.load());
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
 void nan_on_one_input(const Launch& inner, const Problem& p, const RunArgs& args) {
   inner.run(args);
   const auto* x = static_cast<const float*>(args.inputs[0]);
@@ -131,6 +143,7 @@ const std::map<std::string, Fault>& faults() {
       {"greedy_pattern", fusion_fault(greedy_pattern)},
       {"odd_sizes", kernel_fault("odd_sizes", odd_sizes)},
       {"slow_kernel", kernel_fault("slow_kernel", slow)},
+      {"spin", kernel_fault("spin", spin)},
       {"nan_on_one_input", kernel_fault("nan_on_one_input", nan_on_one_input)},
       {"throwing_kernel", kernel_fault("throwing_kernel", throws)},
       {"garbage_kernel", kernel_fault("garbage_kernel", garbage)},
@@ -141,6 +154,7 @@ const std::map<std::string, Fault>& faults() {
 }  // namespace
 }  // namespace kpt
 
+extern "C" __attribute__((visibility("default"))) void kpt_set_spin(int64_t nanoseconds) { kpt::spin_ns = nanoseconds; }
 // 0: done; 1: unknown name.
 extern "C" __attribute__((visibility("default"))) int kpt_plant(const char* name) {
   auto it = kpt::faults().find(name);

@@ -68,20 +68,33 @@ def paired_row(
     try:
         progress("start")
         with Paired(baseline, fresh, job, pairs) as run:
-            progress("equal builds")
-            equal = run.equal_rounds(EQUAL_ROUNDS)
-            needed = max(verdict.calibrate(rounds, max_rounds=max_rounds) for rounds in equal)
-            tolerance = max(threshold, needed)
-            found, rounds = verdict.until_decided(
-                run.round,
-                max_rounds,
-                lambda n: progress(f"{n} rounds"),
-                tolerance=tolerance,
-                gain_expected=gain_expected,
-            )
-            old, new = run.facts()
+            return decide(run, threshold, max_rounds, gain_expected, progress)
     except MissingError as why:
         return RowVerdict(job.row, job.system, Finding(NO_VERDICT, reason=str(why)))
+
+
+def decide(
+    run: Paired,
+    threshold: float,
+    max_rounds: int = verdict.MAX_ROUNDS,
+    gain_expected: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> RowVerdict:
+    """One comparison by workers that are ready: equal rounds for the tolerance, then rounds until decided."""
+    job = run.job
+    run.before, run.after = [], []
+    progress("equal builds")
+    equal = run.equal_rounds(EQUAL_ROUNDS)
+    needed = max(verdict.calibrate(rounds, max_rounds=max_rounds) for rounds in equal)
+    tolerance = max(threshold, needed)
+    found, rounds = verdict.until_decided(
+        run.round,
+        max_rounds,
+        lambda n: progress(f"{n} rounds"),
+        tolerance=tolerance,
+        gain_expected=gain_expected,
+    )
+    old, new = run.facts()
     found = threshold_rule(found, needed, threshold)
     launches = old[0]["launches"], new[0]["launches"]
     if found.outcome in (NONE, GAIN) and None not in launches and launches[1] > launches[0]:
