@@ -7,7 +7,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "cuda.h"
+#include "gpu.h"
 #include "kpt/ir/text.h"
 #include "tensors.h"
 

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "aten.h"
-#include "cuda.h"
+#include "gpu.h"
 #include "kpt/base/settings.h"
 #include "kpt/hardware/cpu.h"
 #include "kpt/ir/text.h"
