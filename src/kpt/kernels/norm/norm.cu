@@ -2,7 +2,7 @@
 // norm.h, rows in registers. THREADS threads share a row, each holds PACKS packs of VEC neighbouring elements.
 // Defines: ROW (type of x, residual, y, sum), WEIGHT (of weight, bias), VEC, PACKS, THREADS (power of two; a block has
 // 128 threads, or a smaller power of two, where a row needs at most a warp, else it is one row).
-#include "kpt/kernels/lib/cuda/rows.cuh"
+#include "kpt/kernels/lib/cuda/held.cuh"
 
 typedef ROW T;
 typedef WEIGHT W;
@@ -22,56 +22,6 @@ constexpr int kWeightRegisters = kHeld * 2 * (int)sizeof(W) / 4;
 constexpr int kRegisters = kHeld + kWeightRegisters + (kHeld < 32 ? 40 : 32);
 constexpr int kBlocks = 65536 / (kBlock * kRegisters) < 1 ? 1 : 65536 / (kBlock * kRegisters);
 
-// Where element i of a thread lies in its row: packs side by side, or (where addresses or strides do not allow packs)
-// single elements side by side.
-template <bool packed>
-inline int place(int i, int t) {
-  return packed ? ((i / VEC) * THREADS + t) * VEC + i % VEC : i * THREADS + t;
-}
-
-// One thread's part of a row as stored; zeros behind the row's end.
-template <class S, bool packed>
-struct Held {
-  Raw<S, VEC> packs[PACKS];
-  void load(const S* from, int t, int width) {
-    for_packs([&](int p) {
-      if (packed) {
-        if (place<packed>(p * VEC, t) < width) packs[p].load(from + place<packed>(p * VEC, t));
-      } else {
-#pragma unroll
-        for (int e = 0; e < VEC; ++e)
-          if (place<packed>(p * VEC + e, t) < width) packs[p].e[e] = from[place<packed>(p * VEC + e, t)];
-      }
-    });
-  }
-  void clear() {
-    for_packs([&](int p) {
-#pragma unroll
-      for (int e = 0; e < VEC; ++e) packs[p].e[e] = S{};
-    });
-  }
-  float get(int i) const { return to_float(packs[i / VEC].e[i % VEC]); }
-  template <class F>
-  static void for_packs(F f) {
-#pragma unroll
-    for (int p = 0; p < PACKS; ++p) f(p);
-  }
-};
-
-template <bool packed>
-inline void store(T* to, const float (&v)[kHeld], int t, int width) {
-#pragma unroll
-  for (int p = 0; p < PACKS; ++p) {
-    if (packed) {
-      if (place<packed>(p * VEC, t) < width) store_floats<T, VEC>(to + place<packed>(p * VEC, t), v + p * VEC);
-    } else {
-#pragma unroll
-      for (int e = 0; e < VEC; ++e)
-        if (place<packed>(p * VEC + e, t) < width) to[place<packed>(p * VEC + e, t)] = from_float<T>(v[p * VEC + e]);
-    }
-  }
-}
-
 // y = v * factor * w + b by single elements, a few at a time: all of their weights would not fit the registers.
 inline void finish_singly(const float (&v)[kHeld], float factor, const W* w, const W* b, T* y, int t, int width) {
   constexpr int kBatch = 8;
@@ -80,13 +30,13 @@ inline void finish_singly(const float (&v)[kHeld], float factor, const W* w, con
     float scale[kBatch], shift[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch && start + i < kHeld; ++i) {
-      const int at = place<false>(start + i, t);
+      const int at = Part<PACKS, VEC, THREADS, false>::place(start + i, t);
       scale[i] = w && at < width ? to_float(w[at]) : 1;
       shift[i] = b && at < width ? to_float(b[at]) : 0;
     }
 #pragma unroll
     for (int i = 0; i < kBatch && start + i < kHeld; ++i) {
-      const int at = place<false>(start + i, t);
+      const int at = Part<PACKS, VEC, THREADS, false>::place(start + i, t);
       if (at < width) y[at] = from_float<T>(v[start + i] * factor * scale[i] + shift[i]);
     }
   }
@@ -96,32 +46,29 @@ inline void finish_singly(const float (&v)[kHeld], float factor, const W* w, con
 template <bool packed>
 inline void normalise(const Norm& n, const T* x, const T* residual, const W* w, const W* b, T* y, T* sum, int t,
                       int width, float (*slots)[32]) {
+  typedef Part<PACKS, VEC, THREADS, packed> Mine;
   float v[kHeld];
-  Held<T, packed> from;
-  Held<W, packed> scale, shift;
-  from.clear();
+  typename Mine::template Stored<T> from;
+  typename Mine::template Stored<W> scale, shift;
   from.load(x, t, width);
   // Where it is little, what the end needs comes with the row.
   constexpr bool kEarly = packed && kHeld * sizeof(W) <= 32;
   const auto load_weights = [&] {
-    scale.clear();
-    shift.clear();
     if (w) scale.load(w, t, width);
     if (b) shift.load(b, t, width);
   };
   if (residual) {
-    Held<T, packed> other;
-    other.clear();
+    typename Mine::template Stored<T> other;
     other.load(residual, t, width);
     if (kEarly) load_weights();
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) v[i] = from.get(i) + other.get(i);
-    if (sum) store<packed>(sum, v, t, width);
+    if (sum) Mine::store(sum, v, t, width);
   } else {
     if (kEarly) load_weights();
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) v[i] = from.get(i);
-    if (sum) store<packed>(sum, v, t, width);
+    if (sum) Mine::store(sum, v, t, width);
   }
 
   float mean = 0;
@@ -134,7 +81,7 @@ inline void normalise(const Norm& n, const T* x, const T* residual, const W* w, 
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
-    v[i] = place<packed>(i, t) < width ? v[i] - mean : 0;
+    v[i] = Mine::place(i, t) < width ? v[i] - mean : 0;
     squares += v[i] * v[i];
   }
   const float factor = rsqrtf(group_reduce<Add, THREADS>(squares, slots[1]) / (float)n.width + n.eps);
@@ -147,7 +94,7 @@ inline void normalise(const Norm& n, const T* x, const T* residual, const W* w, 
       if (w) v[i] *= scale.get(i);
       if (b) v[i] += shift.get(i);
     }
-    store<packed>(y, v, t, width);
+    Mine::store(y, v, t, width);
   } else {
     finish_singly(v, factor, w, b, y, t, width);
   }

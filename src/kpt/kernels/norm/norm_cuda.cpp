@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/kernels/norm/norm_cuda.h"
 
-#include <algorithm>
-
-#include "kpt/kernels/lib/cuda/rows.h"
-
 namespace kpt {
 namespace {
 
@@ -16,8 +12,6 @@ struct Params {
   int32_t rms;
   CudaRows x, residual, y, sum;
 };
-
-constexpr int64_t kMostWidth = 16384;  // in registers: 512 threads with 32 elements each
 
 const TensorDesc& input(const Problem& p, int i) { return p.inputs[static_cast<size_t>(i)]; }
 DType weight_type(const Problem& p, const Norm& n) {
@@ -36,7 +30,7 @@ CudaWork plan(const Problem& p) {
   const Verdict v = read_norm(p, n);
   KPT_CHECK(v.ok, "kernels.norm", "got ", p.str(), ": ", v.reason);
   if (n.rows == 0 || n.width == 0) return {};
-  const NormShape shape = norm_shape(p, n);
+  const CudaRowShape shape = norm_shape(p, n);
   const DType t = input(p, n.x).dtype, w = weight_type(p, n);
   Params params{};
   params.rows = static_cast<uint32_t>(n.rows);
@@ -70,33 +64,17 @@ CudaWork plan(const Problem& p) {
 
 }  // namespace
 
-// The fewest threads for a row that hold it in 64 bytes each (four loads in flight): fewer threads mean shorter sums,
-// and many rows in flight on a multiprocessor. f32 weights with 2-byte rows count double: both wait in registers.
-NormShape norm_shape(const Problem& p, const Norm& n) {
+// 64 bytes of a row for a thread: four loads in flight. f32 weights with 2-byte rows count double: both wait in
+// registers.
+CudaRowShape norm_shape(const Problem& p, const Norm& n) {
   const TensorDesc& x = input(p, n.x);
-  const int64_t size = static_cast<int64_t>(size_of(x.dtype));
-  int64_t word = common_word({n.width * size, row_word(x, n.leading), row_word(p.outputs[0], n.leading)});
-  if (n.residual >= 0) word = common_word({word, row_word(input(p, n.residual), n.leading)});
-  if (p.outputs.size() > 1) word = common_word({word, row_word(p.outputs[1], n.leading)});
-  NormShape shape;
-  shape.vec = static_cast<int>(word / size);
-  if (n.width > kMostWidth) {
-    shape.threads = shape.block = 512;
-    return shape;
-  }
-  const int64_t most = size == 2 && weight_type(p, n) != DType::f32 ? 32 : 16;  // elements of a thread
-  const auto groups = [&](int64_t per_thread) { return (n.width + per_thread - 1) / per_thread; };
-  shape.threads = static_cast<int>(std::min<int64_t>(512, power_of_two(groups(most))));
-  // A warp's lanes cost nothing: short rows use them before a second pack.
-  const int64_t packs = groups(shape.vec);
-  if (shape.threads < 32) shape.threads = static_cast<int>(std::min<int64_t>(32, power_of_two(packs)));
-  shape.packs = static_cast<int>((packs + shape.threads - 1) / shape.threads);
-  shape.block = shape.threads;
-  if (shape.threads > 32) return shape;
-  // Few rows: small blocks, for all multiprocessors.
-  const int64_t spread =
-      power_of_two((n.rows + std::max(1, p.gpu.multiprocessors) - 1) / std::max(1, p.gpu.multiprocessors));
-  shape.block = static_cast<int>(std::clamp<int64_t>(spread * shape.threads, 32, 128));
+  int64_t vec = 16 / static_cast<int64_t>(size_of(x.dtype));
+  vec = row_vec(p.outputs[0], n.leading, row_vec(x, n.leading, common_word({vec, n.width})));
+  if (n.residual >= 0) vec = row_vec(input(p, n.residual), n.leading, vec);
+  if (p.outputs.size() > 1) vec = row_vec(p.outputs[1], n.leading, vec);
+  const int64_t held = size_of(x.dtype) == 2 && weight_type(p, n) != DType::f32 ? 32 : 16;
+  CudaRowShape shape = cuda_row_shape(n.rows, n.width, vec, held, p.gpu);
+  if (!shape.packs) shape.threads = shape.block = 512;
   return shape;
 }
 

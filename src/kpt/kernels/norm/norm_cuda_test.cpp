@@ -18,7 +18,7 @@ std::string shape(const TensorDesc& x, DType weight) {
   p.gpu.multiprocessors = 132;
   Norm n;
   const Verdict v = read_norm(p, n);
-  const NormShape s = norm_shape(p, n);
+  const CudaRowShape s = norm_shape(p, n);
   return v.ok ? cat(s.threads, ", ", s.packs, " x ", s.vec, ", ", s.block) : v.reason;
 }
 std::string shape(DType dtype, const Dims& sizes) { return shape(TensorDesc::contiguous(dtype, sizes), dtype); }

@@ -2,7 +2,7 @@
 // norm.h for rows that registers do not hold: a block a row, read twice. Mean and squared deviations of what a thread
 // has in hand are computed in two passes and merged as Chan, Golub and LeVeque (1983) do: no digits are lost.
 // Defines: ROW, WEIGHT, VEC, THREADS.
-#include "kpt/kernels/lib/cuda/rows.cuh"
+#include "kpt/kernels/lib/cuda/held.cuh"
 
 typedef ROW T;
 typedef WEIGHT W;
@@ -43,52 +43,16 @@ inline Stats block_stats(Stats s, Stats* slots) {
   return s;
 }
 
-// Thread's elements of the chunk at `start`; how many there are. Packs or single elements side by side.
-template <bool packed>
-inline int place(int start, int i) {
-  return start + (packed ? ((i / VEC) * THREADS + (int)threadIdx.x) * VEC + i % VEC : i * THREADS + (int)threadIdx.x);
-}
-template <bool packed, class S>
-inline void load(const S* from, int start, int width, float otherwise, float (&v)[kHeld]) {
-  Raw<S, VEC> packs[kPacks];
-#pragma unroll
-  for (int p = 0; p < kPacks; ++p) {
-    if (packed) {
-      if (place<packed>(start, p * VEC) < width) packs[p].load(from + place<packed>(start, p * VEC));
-    } else {
-#pragma unroll
-      for (int e = 0; e < VEC; ++e)
-        if (place<packed>(start, p * VEC + e) < width) packs[p].e[e] = from[place<packed>(start, p * VEC + e)];
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < kHeld; ++i)
-    v[i] = place<packed>(start, i) < width ? to_float(packs[i / VEC].e[i % VEC]) : otherwise;
-}
-template <bool packed>
-inline void store(T* to, int start, int width, const float (&v)[kHeld]) {
-#pragma unroll
-  for (int p = 0; p < kPacks; ++p) {
-    if (packed) {
-      if (place<packed>(start, p * VEC) < width) store_floats<T, VEC>(to + place<packed>(start, p * VEC), v + p * VEC);
-    } else {
-#pragma unroll
-      for (int e = 0; e < VEC; ++e)
-        if (place<packed>(start, p * VEC + e) < width)
-          to[place<packed>(start, p * VEC + e)] = from_float<T>(v[p * VEC + e]);
-    }
-  }
-}
-
 template <bool packed>
 inline void normalise(const Norm& n, const T* x, const T* residual, const W* w, const W* b, T* y, T* sum,
                       Stats* slots) {
-  const int width = n.width;
+  typedef Part<kPacks, VEC, THREADS, packed> Mine;
+  const int width = n.width, t = threadIdx.x;
   const auto value = [&](int start, float(&v)[kHeld]) {
-    load<packed>(x, start, width, 0, v);
+    Mine::load(x + start, t, width - start, v);
     if (!residual) return;
     float other[kHeld];
-    load<packed>(residual, start, width, 0, other);
+    Mine::load(residual + start, t, width - start, other);
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) v[i] += other[i];
   };
@@ -99,13 +63,13 @@ inline void normalise(const Norm& n, const T* x, const T* residual, const W* w, 
     Stats here = {0, 0, 0};
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) {
-      here.count += place<packed>(start, i) < width ? 1.0f : 0.0f;
+      here.count += start + Mine::place(i, t) < width ? 1.0f : 0.0f;
       here.mean += v[i];
     }
     here.mean = n.rms || here.count == 0 ? 0 : here.mean / here.count;
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) {
-      const float d = place<packed>(start, i) < width ? v[i] - here.mean : 0;
+      const float d = start + Mine::place(i, t) < width ? v[i] - here.mean : 0;
       here.squares += d * d;
     }
     stats.merge(here);
@@ -115,16 +79,16 @@ inline void normalise(const Norm& n, const T* x, const T* residual, const W* w, 
   for (int start = 0; start < width; start += kHeld * THREADS) {
     float scale[kHeld], shift[kHeld];
     value(start, v);
-    if (w) load<packed>(w, start, width, 0, scale);
-    if (b) load<packed>(b, start, width, 0, shift);
-    if (sum) store<packed>(sum, start, width, v);
+    if (w) Mine::load(w + start, t, width - start, scale);
+    if (b) Mine::load(b + start, t, width - start, shift);
+    if (sum) Mine::store(sum + start, v, t, width - start);
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) {
       v[i] = (v[i] - mean) * factor;
       if (w) v[i] *= scale[i];
       if (b) v[i] += shift[i];
     }
-    store<packed>(y, start, width, v);
+    Mine::store(y + start, v, t, width - start);
   }
 }
 

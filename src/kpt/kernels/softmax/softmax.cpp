@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/softmax/softmax.h"
+#include "kpt/kernels/softmax/softmax_problem.h"
 
 #include <cmath>
 
@@ -9,16 +9,8 @@
 #include "kpt/kernels/softmax/softmax_row.h"
 
 namespace kpt {
-namespace {
 
-struct Softmax {
-  int dim = 0;
-  bool log = false;
-  TensorDesc x, y;  // without `dim`
-  int64_t width = 1, x_stride = 1, y_stride = 1;
-};
-
-Verdict read(const Problem& p, Softmax& s) {
+Verdict read_softmax(const Problem& p, Softmax& s) {
   const TensorDesc* x = p.operand(0);
   if (!x || p.outputs.size() != 1) return no("want one tensor in and one out");
   if (p.outputs[0].sizes != x->sizes) return no("output ", p.outputs[0], " of other sizes than x");
@@ -42,6 +34,8 @@ Verdict read(const Problem& p, Softmax& s) {
   return yes();
 }
 
+namespace {
+
 SoftmaxFn row_of(DType x, DType y) {
   if (!elem_of(x) || !elem_of(y)) return nullptr;
 #define KPT_ENTRY(isa) isa::softmax_row
@@ -52,13 +46,13 @@ SoftmaxFn row_of(DType x, DType y) {
 
 Verdict supports(const Problem& p) {
   Softmax s;
-  if (Verdict v = read(p, s); !v) return v;
+  if (Verdict v = read_softmax(p, s); !v) return v;
   return row_of(s.x.dtype, s.y.dtype) ? yes() : no("from ", s.x.dtype, " to ", s.y.dtype);
 }
 
 std::unique_ptr<Launch> make(const Problem& p) {
   Softmax s;
-  const Verdict v = read(p, s);
+  const Verdict v = read_softmax(p, s);
   KPT_CHECK(v.ok, "kernels.softmax", "got ", p.str(), ": ", v.reason);
   const SoftmaxFn fn = row_of(s.x.dtype, s.y.dtype);
   const RowMap x(s.x, s.x.sizes.rank()), y(s.y, s.y.sizes.rank());
@@ -87,12 +81,12 @@ std::unique_ptr<Launch> make(const Problem& p) {
 
 Verdict reference_supports(const Problem& p) {
   Softmax s;
-  return read(p, s);
+  return read_softmax(p, s);
 }
 
 std::unique_ptr<Launch> make_reference(const Problem& p) {
   Softmax s;
-  const Verdict v = read(p, s);
+  const Verdict v = read_softmax(p, s);
   KPT_CHECK(v.ok, "kernels.softmax", "got ", p.str(), ": ", v.reason);
   return make_launch([p, s](const RunArgs& args) {
     const int in = p.operand_index(0);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kpt/kernels/conformance.h"
+#include "kpt/kernels/lib/cuda/work.h"
 
 namespace kpt {
 namespace {
@@ -40,6 +41,14 @@ std::vector<Case> cases(const std::string& op, DType d) {
   all.push_back(softmax(op, dense(d, {6, 300}), -1, d, "large_values"));
   all.back().ranges = {{-400, 400}};
   all.back().scale = 400 * (op.find("log") != std::string::npos);
+  all.push_back(softmax(op, dense(d, {2, 3, 50, 384}), -1, d, "heads"));
+  all.push_back(softmax(op, dense(d, {3, 4096}), -1, d, "long"));
+  for (int64_t w : {16385, 50000}) all.push_back(softmax(op, dense(d, {2, w}), -1, d, "wide"));
+  all.push_back(softmax(op, dense(d, {2, 700, 70}), 1, d, "columns"));
+  for (int64_t w : {20, 17000}) {
+    all.push_back(softmax(op, dense(d, {16, w}), -1, d, "masked"));  // runs of -inf
+    all.back().ranges = {{-3, 3, true}};
+  }
   if (d == DType::bf16) all.push_back(softmax(op, dense(d, {6, 50}), -1, DType::f32, "to_f32"));
   return all;
 }
@@ -61,6 +70,20 @@ TEST(Softmax, RowsOfMinusInfinityAndNan) {
     EXPECT_EQ(y[0].at(9), 0);
     EXPECT_EQ(y[0].at(10), 0.5);
   }
+}
+
+TEST(Softmax, CudaRowsOrColumns) {
+  const auto config = [](const TensorDesc& x, int dim) {
+    Case c = softmax("aten.softmax.int", x, dim, x.dtype, "");
+    c.problem.gpu.multiprocessors = 132;
+    for (const auto& k : kernel_registry().find(c.problem.op, "cuda"))
+      if (k->work) return k->work(c.problem).config;
+    return std::string("no kernel");
+  };
+  EXPECT_EQ(config(dense(DType::bf16, {12, 128, 128}), -1), "16 threads a row, 1 x 8 elements each");
+  EXPECT_EQ(config(dense(DType::f32, {12, 128, 1000}), -1), "64 threads a row, 4 x 4 elements each");
+  EXPECT_EQ(config(dense(DType::bf16, {2, 32000}), -1), "1024 threads a row, two passes");
+  EXPECT_EQ(config(dense(DType::f32, {8, 64, 4096}), 1), "columns, 8 threads each");
 }
 
 }  // namespace

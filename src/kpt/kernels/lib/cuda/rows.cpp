@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/kernels/lib/cuda/rows.h"
 
+#include <algorithm>
+
 namespace kpt {
 
 int64_t power_of_two(int64_t n) {
@@ -56,6 +58,31 @@ int64_t row_word(const TensorDesc& desc, int leading) {
   for (int d = 0; d < leading; ++d)
     if (desc.sizes[d] > 1) all |= desc.strides[d] * static_cast<int64_t>(size_of(desc.dtype));
   return all & -all;
+}
+
+int64_t row_vec(const TensorDesc& desc, int leading, int64_t most) {
+  int64_t all = most;
+  for (int d = 0; d < leading; ++d)
+    if (desc.sizes[d] > 1) all |= desc.strides[d];
+  return all & -all;
+}
+
+CudaRowShape cuda_row_shape(int64_t rows, int64_t width, int64_t vec, int64_t held, const GpuTraits& gpu) {
+  CudaRowShape shape;
+  shape.vec = static_cast<int>(vec);
+  if (width > kCudaMostHeld) return shape;
+  const auto groups = [&](int64_t per_thread) { return (width + per_thread - 1) / per_thread; };
+  shape.threads = static_cast<int>(std::min<int64_t>(512, power_of_two(groups(held))));
+  const int64_t packs = groups(vec);
+  if (shape.threads < 32) shape.threads = static_cast<int>(std::min<int64_t>(32, power_of_two(packs)));
+  shape.packs = static_cast<int>((packs + shape.threads - 1) / shape.threads);
+  shape.block = shape.threads;
+  if (shape.threads > 32) return shape;
+  // Few rows: small blocks, for all multiprocessors.
+  const int64_t multiprocessors = std::max(1, gpu.multiprocessors);
+  const int64_t together = power_of_two((rows + multiprocessors - 1) / multiprocessors);
+  shape.block = static_cast<int>(std::clamp<int64_t>(together * shape.threads, 32, 128));
+  return shape;
 }
 
 }  // namespace kpt

@@ -99,6 +99,8 @@ inline u64 address(const T* p) {
   return reinterpret_cast<u64>(p);
 }
 
+inline float minus_infinity() { return __uint_as_float(0xff800000u); }
+
 struct Add {
   static float f(float a, float b) { return a + b; }
 };

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "kpt/kernels/lib/cuda/rows.h"
+#include "kpt/kernels/lib/launch.h"
+#include "kpt/kernels/softmax/softmax_problem.h"
+
+namespace kpt {
+namespace {
+
+// Layouts of softmax.cu, softmax_wide.cu and softmax_columns.cu.
+struct RowParams {
+  uint32_t rows;
+  int32_t width, log;
+  CudaRows x, y;
+};
+struct ColumnParams {
+  uint32_t columns;
+  int32_t width, log;
+  int64_t x_stride, y_stride;
+  CudaRows x, y;
+};
+
+Verdict supports(const Problem& p) {
+  Softmax s;
+  if (Verdict v = read_softmax(p, s); !v) return v;
+  if (!elem_of(s.x.dtype) || (s.y.dtype != s.x.dtype && s.y.dtype != DType::f32))
+    return no("from ", s.x.dtype, " to ", s.y.dtype);
+  return s.x.numel() <= kCudaMostUnits && s.width <= kCudaMostUnits / 2 ? yes() : no(s.x.numel(), " rows of ", s.width);
+}
+
+CudaCall call_of(const Problem& p, const std::string& file, const std::string& entry, const Softmax& s) {
+  CudaCall call;
+  call.program = {file, cuda_text(file), {cat("ROW=", cuda_type(s.x.dtype)), cat("OUT=", cuda_type(s.y.dtype))}, entry};
+  call.params = {in_param(p.operand_index(0)), out_param(0)};
+  call.shape.overlap = true;
+  return call;
+}
+
+CudaWork plan_rows(const Problem& p, const Softmax& s) {
+  const int leading = s.x.sizes.rank();
+  const int64_t rows = s.x.numel(), most = 16 / static_cast<int64_t>(size_of(s.x.dtype));
+  const int64_t vec = row_vec(s.y, leading, row_vec(s.x, leading, common_word({most, s.width})));
+  const CudaRowShape shape = cuda_row_shape(rows, s.width, vec, size_of(s.x.dtype) == 2 ? 32 : 16, p.gpu);
+  CudaCall call = call_of(p, shape.packs ? "softmax/softmax.cu" : "softmax/softmax_wide.cu", "softmax_rows", s);
+  const int threads = shape.packs ? shape.threads : 1024, block = shape.packs ? shape.block : 1024;
+  call.program.defines.push_back(cat("VEC=", vec));
+  call.program.defines.push_back(cat("THREADS=", threads));
+  if (shape.packs) call.program.defines.push_back(cat("PACKS=", shape.packs));
+  call.shape.grid[0] = cuda_blocks(rows, block / threads);
+  call.shape.block[0] = static_cast<uint32_t>(block);
+  call.params.push_back(value_param(RowParams{static_cast<uint32_t>(rows), static_cast<int32_t>(s.width), s.log,
+                                              cuda_rows(s.x, leading), cuda_rows(s.y, leading)}));
+  const std::string held = shape.packs ? cat(shape.packs, " x ", vec, " elements each") : "two passes";
+  return {{call}, 0, cat(threads, " threads a row, ", held)};
+}
+
+CudaWork plan_columns(const Problem& p, const Softmax& s) {
+  const int64_t columns = s.x.numel();
+  CudaCall call = call_of(p, "softmax/softmax_columns.cu", "softmax_columns", s);
+  // Eight elements a thread at least, and no more threads than fill the GPU.
+  const int64_t blocks = cuda_blocks(columns, 32), multiprocessors = std::max(1, p.gpu.multiprocessors);
+  const int64_t wanted = (multiprocessors * 64 + blocks - 1) / blocks;
+  const int64_t sharing = std::clamp<int64_t>(std::min(power_of_two(wanted), power_of_two(s.width / 8)), 1, 32);
+  call.shape.grid[0] = static_cast<uint32_t>(blocks);
+  call.shape.block = {32, static_cast<uint32_t>(sharing), 1};
+  call.params.push_back(
+      value_param(ColumnParams{static_cast<uint32_t>(columns), static_cast<int32_t>(s.width), s.log, s.x_stride,
+                               s.y_stride, cuda_rows(s.x, s.x.sizes.rank()), cuda_rows(s.y, s.y.sizes.rank())}));
+  return {{call}, 0, cat("columns, ", sharing, " threads each")};
+}
+
+CudaWork plan(const Problem& p) {
+  Softmax s;
+  const Verdict v = read_softmax(p, s);
+  KPT_CHECK(v.ok, "kernels.softmax", "got ", p.str(), ": ", v.reason);
+  if (s.width == 0 || s.x.numel() == 0) return {};
+  return s.x_stride == 1 && s.y_stride == 1 ? plan_rows(p, s) : plan_columns(p, s);
+}
+
+}  // namespace
+
+void register_softmax_cuda(KernelRegistry& registry) {
+  for (const char* op : {"aten.softmax.int", "aten.log_softmax.int", "aten._softmax", "aten._log_softmax"})
+    add_cuda(registry, op, "softmax", supports, plan);
+}
+
+}  // namespace kpt

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// softmax.h over rows of neighbouring elements that registers do not hold: a block a row, read twice.
+// Defines: ROW, OUT, VEC, THREADS.
+#include "kpt/kernels/lib/cuda/exponents.cuh"
+#include "kpt/kernels/lib/cuda/held.cuh"
+
+struct Softmax {
+  u32 rows;
+  i32 width, log;
+  Rows x, y;
+};
+
+constexpr int kHeld = 16;
+
+inline Exponents block_exponents(Exponents e, Exponents* slots) {
+#pragma unroll
+  for (int step = 16; step; step >>= 1)
+    e.merge({__shfl_xor_sync(0xffffffffu, e.largest, step), __shfl_xor_sync(0xffffffffu, e.sum, step)});
+  if (threadIdx.x % 32 == 0) slots[threadIdx.x / 32] = e;
+  __syncthreads();
+  e = slots[0];
+  for (int i = 1; i < THREADS / 32; ++i) e.merge(slots[i]);
+  return e;
+}
+
+template <bool packed>
+inline void softmax(const Softmax& s, const ROW* x, OUT* y, Exponents* slots) {
+  typedef Part<kHeld / VEC, VEC, THREADS, packed> Mine;
+  const int width = s.width, t = threadIdx.x;
+  Exponents e = {minus_infinity(), 0};
+  float v[kHeld];
+  for (int start = 0; start < width; start += kHeld * THREADS) {
+    Mine::load(x + start, t, width - start, v);
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i)
+      if (start + Mine::place(i, t) >= width) v[i] = minus_infinity();
+    e.add(v);
+  }
+  e = block_exponents(e, slots);
+  const float factor = 1 / e.sum, shift = logf(e.sum);
+  for (int start = 0; start < width; start += kHeld * THREADS) {
+    Mine::load(x + start, t, width - start, v);
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) v[i] = s.log ? v[i] - e.largest - shift : expf(v[i] - e.largest) * factor;
+    Mine::store(y + start, v, t, width - start);
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    softmax_rows(const ROW* x, OUT* y, const __grid_constant__ Softmax s) {
+  __shared__ Exponents slots[THREADS / 32];
+  grid_release();
+  x += s.x.offset(blockIdx.x);
+  y += s.y.offset(blockIdx.x);
+  grid_wait();
+  if constexpr (VEC > 1) {
+    if (aligned(address(x), Raw<ROW, VEC>::kStep) && aligned(address(y), Raw<OUT, VEC>::kStep)) {
+      softmax<true>(s, x, y, slots);
+      return;
+    }
+  }
+  softmax<false>(s, x, y, slots);
+}
