@@ -57,6 +57,7 @@ class Contest:
         if self.let_go is None:
             old, new = palindrome([before, after])
             return old, new
+        self.let_go()  # what calls of smaller samples hold
         first = before()
         self.after()
         new = after(), after()
