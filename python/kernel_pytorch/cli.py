@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`kernelpytorch optimize | doctor | explain | benchmark | bisect-performance | history`. Torch is imported only once a
-command needs it, so --help is quick.
+"""`kernelpytorch optimize | doctor | explain | benchmark | bisect-performance | profile | history`. Torch is imported
+only once a command needs it, so --help is quick.
 
 Exit codes: 0 done (optimize: also where the original was kept because nothing was gained), 1 failed, 2 wrong usage;
 doctor: 0 all good, 1 something is broken, 2 warnings only.
@@ -51,11 +51,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     from .benchmark import cli as benchmark
     from .benchmark import regression_cli as regression
+    from .profiling import cli as profile
     from .tracking import cli as history
 
     benchmark.add_arguments(commands.add_parser("benchmark", help="measure models side by side with rivals, in rounds"))
     bisect = commands.add_parser("bisect-performance", help="find the commit that made a suite slower")
     regression.add_bisect_arguments(bisect)
+    profile.add_arguments(commands.add_parser("profile", help="where the time of a model goes and what bounds it"))
     history.add_arguments(commands.add_parser("history", help="stored measurements: list, show, plot, compare"))
     return parser
 

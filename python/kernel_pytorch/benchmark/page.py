@@ -11,7 +11,7 @@ from .plots import Bar, bars, roofline
 from .records import OK, Record, by_row
 from .summary import HEADLINE, lines, ratios
 
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
 h1,h2,h3{line-height:1.2}h2{margin-top:2.5rem;border-top:1px solid #ddd;padding-top:1rem}
 table{border-collapse:collapse;font-size:13px;width:100%}td,th{padding:2px 8px;text-align:right;white-space:nowrap}
@@ -41,7 +41,7 @@ def page(records: Sequence[Record]) -> str:
             "where its result is about as exact.</p>"]  # fmt: skip
     for name, of_suite in suites.items():
         body += _suite(name, of_suite)
-    head = f'<meta charset="utf-8"><title>KernelPyTorch benchmarks</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>KernelPyTorch benchmarks</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
 
 
