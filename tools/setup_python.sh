@@ -21,6 +21,7 @@ for file in "$@"; do .venv/bin/uv pip install --python .venv/bin/python -c requi
 # The package is used from the source tree, so an edit is seen without installing again.
 site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo "$PWD/python" >"$site/kernel_pytorch_source.pth"
-printf '#!/bin/sh\nexec "%s" -m kernel_pytorch "$@"\n' "$PWD/.venv/bin/python" >.venv/bin/kernelpytorch
-chmod +x .venv/bin/kernelpytorch
+script() { printf '#!/bin/sh\nexec "%s" -m %s "$@"\n' "$PWD/.venv/bin/python" "$2" >".venv/bin/$1" && chmod +x ".venv/bin/$1"; }
+script kernelpytorch kernel_pytorch
+script kpt-benchmark kernel_pytorch.benchmark
 echo "$wanted" >"$stamp"

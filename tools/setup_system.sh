@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# tools/setup_system.sh GROUP...: makes sure that the system packages of the groups (build, lint, fuzz, bench) are there.
-# Installs missing ones through apt as root or with `sudo -n`; where it may not, names them and exits 1.
+# tools/setup_system.sh GROUP...: makes sure that the system packages of the groups (build, lint, fuzz, bench, browser)
+# are there. Installs missing ones through apt as root or with `sudo -n`; where it may not, names them and exits 1.
 # Looks for the files themselves, not for packages, so tools installed by other means count.
 set -euo pipefail
 
@@ -45,8 +45,9 @@ for group in "$@"; do
       want libbenchmark-dev has_library 'libbenchmark.*'
       want python3-dev has_python_headers  # torch.compile, the rival, builds against Python.h
       ;;
+    browser) want chromium has_command chromium ;;  # python/tests/test_profile.py opens a page in it
     *)
-      echo "tools/setup_system.sh: got group '$group', want build, lint, fuzz or bench" >&2
+      echo "tools/setup_system.sh: got group '$group', want build, lint, fuzz, bench or browser" >&2
       exit 2
       ;;
   esac

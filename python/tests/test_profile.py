@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -131,7 +132,9 @@ def browser() -> str | None:
 
 @pytest.mark.skipif(browser() is None, reason="no chromium: tools/setup_system.sh browser installs it where apt may")
 def test_a_browser_opens_the_page(tmp_path: Path) -> None:
-    path, shot = tmp_path / "profile.html", tmp_path / "profile.png"
+    """The screenshot stays in $ARTIFACTS where that is set, as CI does."""
+    folder = Path(os.environ.get("ARTIFACTS") or tmp_path)
+    path, shot = tmp_path / "profile.html", folder / "profile.png"
     path.write_text(page.page(made_up()), encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,1400"]
     flags += [f"--user-data-dir={tmp_path / 'browser'}"]
