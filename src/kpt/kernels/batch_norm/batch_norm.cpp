@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/kernels/batch_norm/batch_norm.h"
 
+#include "kpt/kernels/batch_norm/batch_norm_problem.h"
 #include "kpt/kernels/lib/launch.h"
 #include "kpt/kernels/lib/program/launch.h"
 
 namespace kpt {
-namespace {
-
-Verdict as_program(const Problem& p, Problem& q) {
+Verdict batch_norm_program(const Problem& p, Problem& q) {
   const TensorDesc* x = p.operand(0);
   if (!x || !p.operand(3) || !p.operand(4)) return no("want x, running mean and running variance");
   if (get_bool(p.kwargs, "training", false)) return no("training");
@@ -45,9 +44,11 @@ Verdict as_program(const Problem& p, Problem& q) {
   return yes();
 }
 
+namespace {
+
 Problem program(const Problem& p) {
   Problem q;
-  const Verdict v = as_program(p, q);
+  const Verdict v = batch_norm_program(p, q);
   KPT_CHECK(v.ok, "kernels.batch_norm", "got ", p.str(), ": ", v.reason);
   return q;
 }
@@ -58,7 +59,7 @@ void register_batch_norm(KernelRegistry& registry) {
   const auto with = [](Verdict (*supports)(const Problem&)) {
     return [supports](const Problem& p) {
       Problem q;
-      const Verdict v = as_program(p, q);
+      const Verdict v = batch_norm_program(p, q);
       return v ? supports(q) : v;
     };
   };

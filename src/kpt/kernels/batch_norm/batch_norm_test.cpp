@@ -30,7 +30,8 @@ Case batch_norm(DType d, const Dims& x, bool affine) {
 
 const bool kCases = conformance::add("aten.batch_norm", [](DType d) {
   return std::vector<Case>{batch_norm(d, {2, 5, 7, 7}, true), batch_norm(d, {2, 5, 30, 30}, true),
-                           batch_norm(d, {6, 9}, false), batch_norm(d, {0, 3, 4}, true)};
+                           batch_norm(d, {6, 9}, false), batch_norm(d, {0, 3, 4}, true),
+                           batch_norm(d, {2, 64, 28, 28}, true)};
 });
 
 TEST(BatchNorm, HandComputed) {

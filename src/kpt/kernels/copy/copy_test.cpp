@@ -40,6 +40,9 @@ const bool kCases = conformance::add("kpt.copy", [](DType d) {
       permuted(dense(d, {2, 3, 31, 29}), {0, 2, 3, 1}),
       permuted(dense(d, {2, 3, 4, 5, 6}), {4, 0, 3, 1, 2}),
       {d, {4, 5}, {20, 3}},
+      permuted(dense(d, {2, 12, 128, 64}), {0, 1, 3, 2}),
+      permuted(dense(d, {1, 64, 56, 56}), {0, 2, 3, 1}),
+      conformance::transposed(d, {1000, 384}),
   };
   for (const TensorDesc& x : views) cases.push_back(copy(x, dense(d, x.sizes)));
   cases.push_back(copy(dense(d, {40, 70}), conformance::transposed(d, {40, 70})));

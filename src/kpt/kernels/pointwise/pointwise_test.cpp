@@ -197,6 +197,16 @@ const bool kPrograms = conformance::add("kpt.pointwise", [](DType d) {
       program("a=mul(i0,i0);b=add(a,i0);c=add(b,i0);e=mul(c,c);f=sub(e,a);g=add(f,b);h=mul(g,c);out h,b",
               {dense(d, {})}, {dense(d, {}), dense(d, {})}),
   };
+  // Sizes of models; on a GPU: a bias along rows, channels whose rows do not fill a vector, several units a thread.
+  for (int64_t width : {384, 768, 1000, 4096})
+    cases.push_back(program("v0=add(i0,i1);v1=gelu_tanh(v0);out v1", {dense(d, {37, width}), dense(d, {width})},
+                            {dense(d, {37, width})}));
+  cases.push_back(program("a=mul(i0,i1);b=add(a,i2);out b",
+                          {dense(d, {2, 24, 49}), dense(d, {24, 1}), padded(d, {2, 24, 49}, 1)},
+                          {dense(d, {2, 24, 49})}));
+  cases.push_back(program("a=add(i0,i1);b=relu(a);out b", {transposed(d, {3, 64, 40}), dense(d, {64, 40})},
+                          {dense(d, {3, 64, 40})}));
+  if (d == DType::f64) cases.push_back(program("a=neg(i0);out a", {dense(d, {1090, 1001})}, {dense(d, {1090, 1001})}));
   for (Case& c : cases) c.scale = 20;
   return cases;
 });

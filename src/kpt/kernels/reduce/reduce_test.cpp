@@ -39,15 +39,16 @@ Case reduce(const std::string& op, const TensorDesc& x, const std::vector<int>& 
 }
 
 std::vector<Case> cases(const std::string& op, DType d, DType out) {
-  std::vector<Case> all = {reduce(op, dense(d, {4, 33, 65}), {-1}, false, out),
-                           reduce(op, dense(d, {4, 33, 65}), {1}, true, out),
-                           reduce(op, dense(d, {40, 1300}), {0}, false, out),
-                           reduce(op, conformance::transposed(d, {4, 33, 65}), {2}, false, out),
-                           reduce(op, conformance::padded(d, {6, 9, 31}, 4), {1}, false, out),
-                           reduce(op, dense(d, {7, 1}), {1}, true, out),
-                           reduce(op, dense(d, {0, 9}), {1}, false, out),
-                           reduce(op, dense(d, {200, 700}), {1}, false, out),
-                           reduce(op, dense(d, {}), {}, false, out)};
+  std::vector<Case> all = {
+      reduce(op, dense(d, {4, 33, 65}), {-1}, false, out), reduce(op, dense(d, {4, 33, 65}), {1}, true, out),
+      reduce(op, dense(d, {40, 1300}), {0}, false, out),
+      reduce(op, conformance::transposed(d, {4, 33, 65}), {2}, false, out),
+      reduce(op, conformance::padded(d, {6, 9, 31}, 4), {1}, false, out), reduce(op, dense(d, {7, 1}), {1}, true, out),
+      reduce(op, dense(d, {0, 9}), {1}, false, out), reduce(op, dense(d, {200, 700}), {1}, false, out),
+      reduce(op, dense(d, {}), {}, false, out),
+      // Few outputs of many elements each: a GPU shares them between blocks.
+      reduce(op, dense(d, {3, 50001}), {1}, false, out), reduce(op, dense(d, {2000, 40}), {0}, true, out),
+      reduce(op, dense(d, {5, 4096}), {1}, true, out)};
   all.push_back(reduce(op, dense(d, {64, 12}), {1}, false, out));
   all.back().ranges = {{-3, 3, true}};
   if (op != "aten.any.dim" && op != "aten.all.dim" && op != "aten.argmax") {
@@ -55,7 +56,10 @@ std::vector<Case> cases(const std::string& op, DType d, DType out) {
     all.push_back(reduce(op, dense(d, {3, 5, 7, 9}), {0, 2}, true, out));
     all.push_back(reduce(op, dense(d, {3, 5, 7, 9, 2}), {0, 2, 4}, false, out));
   }
-  if (op != "aten.any.dim" && op != "aten.all.dim") all.push_back(reduce(op, dense(d, {13, 17}), {}, false, out));
+  if (op != "aten.any.dim" && op != "aten.all.dim") {
+    all.push_back(reduce(op, dense(d, {13, 17}), {}, false, out));
+    all.push_back(reduce(op, dense(d, {200, 1000}), {}, false, out));
+  }
   return all;
 }
 

@@ -13,7 +13,7 @@ using conformance::make_case;
 
 const bool kCases = conformance::add("kpt.swiglu", [](DType d) {
   std::vector<conformance::Case> cases;
-  for (const Dims& sizes : {Dims{0, 4}, Dims{1}, Dims{3, 5, 700}})
+  for (const Dims& sizes : {Dims{0, 4}, Dims{1}, Dims{3, 5, 700}, Dims{7, 4096}})
     cases.push_back(make_case(cat(sizes, d), "kpt.swiglu", {dense(d, sizes), dense(d, sizes)}, {In{0}, In{1}}, {},
                               {dense(d, sizes)}));
   // The halves of one tensor [.., 2 * 129].
