@@ -150,6 +150,24 @@ const bool kAttention = conformance::add("kpt.attention", [](DType d) {
   cases.push_back(attention(d, {1, 1, 1, 1, 1, 1, 1, false, "none"}, "bhsd"));
   cases.push_back(attention(d, {2, 12, 12, 128, 128, 64, 64, false, "none"}, "bhsd"));
   cases.push_back(attention(d, {1, 2, 2, 9, 300, 80, 40, false, "none"}, "bhsd"));
+  // Tiles of each height, parts of keys, heads up to the largest.
+  for (const char* mask : {"none", "key", "bool", "add"}) {
+    cases.push_back(attention(d, {1, 2, 2, 197, 197, 64, 64, false, mask}, "bshd"));
+    cases.push_back(attention(d, {2, 8, 2, 1, 700, 128, 128, false, mask}, "bshd"));
+    cases.push_back(attention(d, {1, 4, 4, 3, 513, 32, 32, true, mask}, "bhsd"));
+    cases.push_back(attention(d, {1, 1, 1, 70, 40, 200, 256, false, mask}, "bhsd"));
+  }
+  cases.push_back(attention(d, {52, 2, 1, 129, 64, 64, 64, true, "none"}, "bshd"));
+  cases.push_back(attention(d, {52, 2, 2, 65, 33, 96, 96, true, "key"}, "bhsd"));
+  cases.push_back(attention(d, {26, 2, 2, 129, 40, 128, 128, false, "key"}, "bshd"));
+  Case merged = attention(d, {2, 3, 3, 50, 50, 64, 64, true, "none"}, "bshd");  // views of one projection
+  for (TensorDesc& x : merged.problem.inputs) x.strides = {50 * 576, 64, 576, 1};
+  merged.label += "merged";
+  cases.push_back(merged);
+  Case transposed_keys = attention(d, {1, 2, 2, 20, 60, 64, 64, false, "none"}, "bhsd");
+  transposed_keys.problem.inputs[1].strides = {2 * 64 * 60, 64 * 60, 1, 60};
+  transposed_keys.label += "transposed keys";
+  cases.push_back(transposed_keys);
   return cases;
 });
 

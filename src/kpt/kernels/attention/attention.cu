@@ -30,136 +30,7 @@ constexpr int kQueryBytes = kRows * kPitch;
 constexpr bool kQueriesStay = HEAD * M_TILES <= 64;  // in registers; else they are read again for each block of keys
 constexpr int kJoinPitch = HEAD + 4;                 // floats
 
-inline float minus_inf() { return __int_as_float((int)0xff800000u); }
-
-struct Pointers {
-  const char *q, *k, *v, *mask;
-  char* y;
-};
-
-// What this block works on.
-struct Tile {
-  int unit, batch, split, row0;  // unit: in the batch entry
-  int begin, end;                // keys
-};
-
-inline Tile this_tile(const AttentionArguments& a) {
-  int id = (int)blockIdx.x, tile, of_all;
-  Tile t;
-  if (a.causal) {  // the longest first
-    of_all = id % a.units_total;
-    id /= a.units_total;
-    t.split = id % a.splits;
-    tile = a.tiles - 1 - id / a.splits;
-  } else {  // neighbours read the same keys
-    tile = id % a.tiles;
-    id /= a.tiles;
-    t.split = id % a.splits;
-    of_all = id / a.splits;
-  }
-  t.unit = of_all % a.units;
-  t.batch = of_all / a.units;
-  t.row0 = tile * kRows;
-  t.begin = t.split * a.split_keys;
-  t.end = min(a.t, t.begin + a.split_keys);
-  if (a.causal) t.end = min(t.end, (min(t.row0 + kRows, a.rows) - 1) / a.pack + 1);
-  return t;
-}
-
-// One element after the other into rows of shared memory, for operands that allow no wide access. place(row): its
-// address, null for a row of zeros.
-template <class Place>
-inline void load_slowly(unsigned char* to, int rows, Place place, int size, int step) {
-#pragma unroll 1
-  for (int item = (int)threadIdx.x; item < rows * HEAD; item += kThreads) {
-    const int row = item / HEAD, column = item % HEAD;
-    const char* from = place(row);
-    const bool inside = from != nullptr && column < size;
-    *(unsigned short*)(to + row * kPitch + column * 2) =
-        inside ? *(const unsigned short*)(from + (i64)column * step) : (unsigned short)0;
-  }
-}
-
-// Queries of the tile; called once.
-inline void load_queries(const AttentionArguments& a, const Tile& t, const char* q, unsigned char* to) {
-  const auto place = [&](int row) -> const char* {
-    const int at = t.row0 + row, query = at / a.pack;
-    return at < a.rows ? q + query * a.q_s + (at - query * a.pack) * a.q_h : nullptr;
-  };
-  if (!(a.q_wide && ((u64)q & 15) == 0)) return load_slowly(to, kRows, place, a.d, a.q_d);
-  const u32 at = shared_address(to);
-#pragma unroll
-  for (int i = 0; i < (kRows * kChunks + kThreads - 1) / kThreads; ++i) {
-    const int item = (int)threadIdx.x + i * kThreads, row = item / kChunks, chunk = item % kChunks;
-    if (kRows * kChunks % kThreads && row >= kRows) break;
-    const char* from = place(row);
-    const bool whole = from != nullptr && chunk * 8 < a.d;
-    copy_async(at + row * kPitch + chunk * 16, whole ? from + chunk * 16 : q, whole);
-  }
-}
-
-// BLOCK_N rows of keys or values, the first `count` of which exist; keep(row): or zeros.
-template <class Keep>
-inline void load_block(unsigned char* to, const char* from, int pitch, int count, int size, int step, bool wide,
-                       Keep keep) {
-  if (!wide) {
-    const auto place = [&](int row) { return row < count && keep(row) ? from + (i64)row * pitch : nullptr; };
-    return load_slowly(to, BLOCK_N, place, size, step);
-  }
-  if (kThreads % kChunks == 0) {  // a thread copies one column of chunks
-    constexpr int kStep = kThreads / kChunks;
-    const int row = (int)threadIdx.x / kChunks, chunk = (int)threadIdx.x % kChunks;
-    const u32 at = shared_address(to) + row * kPitch + chunk * 16;
-    from += (i64)row * pitch + chunk * 16;
-    if (chunk * 8 >= size) count = 0;
-#pragma unroll
-    for (int i = 0; i < (BLOCK_N + kStep - 1) / kStep; ++i) {
-      if (BLOCK_N % kStep && row + i * kStep >= BLOCK_N) break;
-      copy_async(at + i * kStep * kPitch, from, row + i * kStep < count && keep(row + i * kStep));
-      from += (i64)kStep * pitch;
-    }
-    return;
-  }
-  const u32 at = shared_address(to);
-#pragma unroll
-  for (int i = 0; i < (BLOCK_N * kChunks + kThreads - 1) / kThreads; ++i) {
-    const int item = (int)threadIdx.x + i * kThreads, row = item / kChunks, chunk = item % kChunks;
-    if (BLOCK_N * kChunks % kThreads && row >= BLOCK_N) break;
-    copy_async(at + row * kPitch + chunk * 16, from + (i64)row * pitch + chunk * 16,
-               row < count && chunk * 8 < size && keep(row));
-  }
-}
-
-// One bit for each key of a key mask, 1 keeps; a row of words that ends behind the last block of keys. Narrows the keys
-// to those between the first and the last that are kept.
-inline void read_key_mask(const AttentionArguments& a, const u8* mask, u32* bits, Tile& t) {
-  const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-  __shared__ int first, last;
-  if (threadIdx.x == 0) first = a.t, last = 0;
-  __syncthreads();
-  const int words = (a.t + 31) / 32;
-  for (int w = t.begin / 32 + warp; w < words + BLOCK_N / 32; w += kWarps) {
-    const int key = w * 32 + lane;
-    const bool keep = key < t.end && mask[key * a.mask_t] != 0;
-    const u32 word = __ballot_sync(0xffffffffu, keep);
-    if (lane == 0) {
-      bits[w] = word;
-      if (word) atomicMin(&first, w * 32), atomicMax(&last, w * 32 + 32 - __clz((int)word));
-    }
-  }
-  __syncthreads();
-  t.begin = max(t.begin, first);
-  t.end = min(t.end, last);
-}
-
-// Keys [key, key + BLOCK_N) and their values. Hidden values are zeros: padding may hold anything, and 0 NaN is NaN.
-inline void load_keys(const AttentionArguments& a, const Tile& t, const char* k, const char* v, const u32* bits,
-                      int key, unsigned char* stage, bool k_wide, bool v_wide) {
-  const int count = t.end - key;
-  const auto keep = [&](int row) { return MASK != 1 || (bits[(key + row) >> 5] >> ((key + row) & 31) & 1); };
-  load_block(stage, k + (i64)key * a.k_t, a.k_t, count, a.d, a.k_d, k_wide, [](int) { return true; });
-  load_block(stage + kHalfStage, v + (i64)key * a.v_t, a.v_t, count, a.e, a.v_e, v_wide, keep);
-}
+#include "kpt/kernels/attention/common.cuh"
 
 // The rows of a warp: row [m][h] of a thread is first + 16 m + 8 h + lane / 4.
 struct Rows {
@@ -175,11 +46,6 @@ inline Rows these_rows(const AttentionArguments& a, const Tile& t, int first) {
   }
   if (first >= a.rows) r.most = 0;
   return r;
-}
-
-// Keys from here on are hidden from the row.
-inline int limit(const AttentionArguments& a, const Tile& t, int row) {
-  return a.causal ? min(t.end, (a.pack == 1 ? row : row / a.pack) + 1) : t.end;
 }
 
 using Scores = float[M_TILES][kKeyTiles][4];
@@ -270,12 +136,6 @@ inline void hide_keys(Scores& s, const u32* bits, int column) {
   }
 }
 
-#if MASK == 2
-typedef boolean Masked;
-#elif MASK == 3
-typedef ADDED Masked;
-#endif
-
 #if MASK >= 2
 // Hides scores, or adds to them: then they are in units of log2 afterwards.
 inline void apply_mask(Scores& s, const Masked* mask, const AttentionArguments& a, const Tile& t, int row, int column) {
@@ -340,29 +200,6 @@ inline void soften(Scores& s, Output& o, float (&top)[M_TILES][2], float (&sum)[
 #pragma unroll
         for (int j = 0; j < 2; ++j) o[m][n][2 * h + j] *= factor;
     }
-}
-
-// What a weighted sum is divided by, as a factor. No key was seen where sum is 0: 0, but NaN where -inf was added.
-inline float divisor(float sum) {
-  if (sum == 0) return MASK == 3 ? __int_as_float(0x7fffffff) : 0.0f;
-  return 1.0f / sum;
-}
-
-inline char* output_row(const AttentionArguments& a, const Tile& t, char* y, int row) {
-  const int query = row / a.pack;
-  const i64 head = (i64)t.unit * a.pack + (row - query * a.pack);
-  return y + t.batch * a.y_b + head * a.y_h + query * a.y_s;
-}
-
-// 8 columns of a row.
-inline void store_chunk(const AttentionArguments& a, char* row, int chunk, const Pack<ELEM, 8>& values, bool wide) {
-  if (wide) {
-    if (chunk * 8 < a.e) *(Pack<ELEM, 8>*)(row + chunk * 16) = values;
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 8; ++i)
-    if (chunk * 8 + i < a.e) *(ELEM*)(row + chunk * 16 + i * 2) = values.e[i];
 }
 
 // A warp's rows through shared memory of its own (its queries', which only it reads), then out in whole chunks.

@@ -8,16 +8,20 @@ namespace kpt {
 namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
-constexpr int kHeads[] = {32, 64, 96, 128, 256};
-constexpr int64_t kMostSize = 256;    // of a head: accumulators fill the registers
+constexpr int kHeads[] = {32, 64, 96, 128, 256};  // padded sizes: few, since each is compiled
+constexpr int kHeadsF32[] = {32, 64, 128};
 constexpr int64_t kFewQueries = 8;    // up to here the query heads of one key head share a tile
 constexpr int64_t kLeastSplit = 128;  // keys that are worth a block
 
-int head_class(const AttentionProblem& p) {
+// 0: accumulators of larger heads would not fit the registers.
+int head_class(DType dtype, const AttentionProblem& p) {
   const int64_t size = std::max(p.d, p.e);
-  for (int head : kHeads)
-    if (size <= head) return head;
-  return 0;
+  const auto least = [&](const auto& heads) {
+    for (int head : heads)
+      if (size <= head) return head;
+    return 0;
+  };
+  return dtype == DType::f32 ? least(kHeadsF32) : least(kHeads);
 }
 
 // A mask that is one row for all heads and queries is a key mask; strides of axes of size 1 do not count.
@@ -46,24 +50,34 @@ int mask_number(MaskKind kind) {
 // Each thread reads a mask of its own rows: registers for less else.
 bool per_row(const AttentionProblem& p) { return p.mask == MaskKind::boolean || p.mask == MaskKind::add; }
 
-int64_t pitch(const AttentionConfig& c) { return c.head * 2 + 16; }
-
-void set_shared_bytes(const AttentionProblem& p, AttentionConfig& c) {
-  const int64_t pipeline = (c.rows() + 2 * c.stages * c.block_n) * pitch(c);
+void set_shared_bytes(DType dtype, const AttentionProblem& p, AttentionConfig& c) {
+  const int64_t pitch = c.head * static_cast<int64_t>(size_of(dtype)) + 16;
+  const int64_t pipeline = (c.rows + 2 * c.stages * c.block_n) * pitch;
+  const int64_t weights = dtype == DType::f32 ? 4 * c.rows * (c.block_n + 4) : 0;
   const int64_t bits = p.mask == MaskKind::key ? 4 * ((p.t + 31) / 32 + c.block_n / 32) : 0;
-  const int64_t meeting = static_cast<int64_t>(c.warps_n) * c.rows() * (8 + 4 * (c.head + 4));
-  c.shared_bytes = std::max(pipeline + bits, c.warps_n > 1 ? meeting : 0);
+  const int64_t meeting = static_cast<int64_t>(c.warps_n) * c.rows * (8 + 4 * (c.head + 4));
+  c.shared_bytes = std::max(pipeline + weights + bits, c.warps_n > 1 ? meeting : 0);
 }
 
-// Tile heights, largest first, with what registers allow (ptxas -v for sm_80, sm_90a and sm_100a: no spills). 32 rows a
-// warp read each key once for two products, which halves the traffic of shared memory.
-AttentionConfig cut(const AttentionProblem& p, int rows) {
+AttentionConfig cut_f32(const AttentionProblem& p, int rows) {
   AttentionConfig c;
-  c.head = head_class(p);
+  c.head = head_class(DType::f32, p);
+  c.rows = rows;
+  c.block_n = c.head > 64 ? 32 : 64;
+  c.min_blocks = c.head > 64 ? 1 : 2;
+  return c;
+}
+
+// Tiles of `rows`, with what registers allow (ptxas -v for sm_80, sm_90a and sm_100a: no spills). 32 rows a warp read
+// each key once for two products, which halves the traffic of shared memory.
+AttentionConfig cut(DType dtype, const AttentionProblem& p, int rows) {
+  if (dtype == DType::f32) return cut_f32(p, rows);
+  AttentionConfig c;
+  c.head = head_class(dtype, p);
+  c.rows = rows;
   c.block_n = c.head > 128 ? 32 : 64;
   c.min_blocks = c.head > 128 ? 1 : 2;
   if (rows == 128) {
-    c.m_tiles = 2;
     if (c.head > 64 || per_row(p) || (c.head > 32 && p.mask != MaskKind::none)) c.block_n = 32;
   } else if (rows == 32) {
     c.warps_m = c.warps_n = 2;
@@ -75,7 +89,10 @@ AttentionConfig cut(const AttentionProblem& p, int rows) {
   return c;
 }
 
-bool allowed(const AttentionProblem& p, int rows) { return rows != 128 || head_class(p) <= (per_row(p) ? 64 : 128); }
+bool allowed(DType dtype, const AttentionProblem& p, int rows) {
+  if (rows != 128) return true;
+  return dtype != DType::f32 && head_class(dtype, p) <= (per_row(p) ? 64 : 128);
+}
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -92,7 +109,7 @@ void set_splits(const AttentionProblem& p, const GpuTraits& gpu, AttentionConfig
     if (cost >= best) continue;
     best = cost;
     c.splits = static_cast<int>(parts);
-    c.split_keys = static_cast<int>(keys);
+    c.split_keys = keys;
   }
 }
 
@@ -111,18 +128,18 @@ AttentionConfig attention_config(const AttentionCall& call, const GpuTraits& gpu
   const int64_t enough = std::max(gpu.multiprocessors, 1) * 3 / 4;
   AttentionConfig c;
   for (int height : {128, 64, 32, 16}) {
-    if (height > 16 && (!allowed(p, height) || rows <= height / 2)) continue;
-    c = cut(p, height);
+    if (height > 16 && (!allowed(call.dtype, p, height) || rows <= height / 2)) continue;
+    c = cut(call.dtype, p, height);
     c.pack = static_cast<int>(pack);
     c.tiles = ceil_div(rows, height);
     c.blocks = p.b * (p.h / pack) * c.tiles;
     if (c.blocks >= enough) break;
   }
-  c.split_keys = static_cast<int>(p.t);
-  set_shared_bytes(p, c);
-  if (c.rows() == 16) {
-    if (p.t > 2 * c.block_n && c.head <= 128) c.stages = 3;
-    set_shared_bytes(p, c);
+  c.split_keys = p.t;
+  set_shared_bytes(call.dtype, p, c);
+  if (c.rows == 16) {
+    if (p.t > 2 * c.block_n && c.head * static_cast<int>(size_of(call.dtype)) <= 256) c.stages = 3;
+    set_shared_bytes(call.dtype, p, c);
     set_splits(p, gpu, c);
     c.blocks *= c.splits;
   }
@@ -132,9 +149,10 @@ AttentionConfig attention_config(const AttentionCall& call, const GpuTraits& gpu
 Verdict attention_cuda_supports(const AttentionCall& call, const GpuTraits& gpu) {
   const AttentionProblem p = plain(call.p);
   if (gpu.arch != 0 && gpu.arch < 80) return no("got compute capability ", gpu.arch, ", want 80 or newer");
-  if (call.dtype != DType::bf16 && call.dtype != DType::f16) return no("got ", call.dtype, ", want bf16 or f16");
+  if (call.dtype == DType::f64) return no("got f64, want f32, bf16 or f16: scores are f32");
   if (p.mask == MaskKind::add && call.mask_dtype == DType::f64) return no("got a mask of f64: scores are f32");
-  if (std::max(p.d, p.e) > kMostSize) return no("got heads of ", std::max(p.d, p.e), ", want at most ", kMostSize);
+  if (head_class(call.dtype, p) == 0)
+    return no("got heads of ", std::max(p.d, p.e), ", want at most ", call.dtype == DType::f32 ? 128 : 256);
   if (!(p.scale > 0)) return no("got scale ", p.scale, ", want a positive one: the maximum is taken before it");
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   const auto size = static_cast<int64_t>(size_of(call.dtype));
@@ -169,7 +187,7 @@ AttentionArguments arguments(const AttentionCall& call, const AttentionConfig& c
   a.s = narrow(p.s), a.t = narrow(p.t), a.d = narrow(p.d), a.e = narrow(p.e);
   a.group = narrow(p.h / p.kv_heads), a.pack = c.pack, a.units = narrow(p.h / c.pack);
   a.rows = narrow(p.s * c.pack), a.tiles = narrow(c.tiles);
-  a.splits = c.splits, a.split_keys = c.split_keys;
+  a.splits = c.splits, a.split_keys = narrow(c.split_keys);
   a.units_total = narrow(p.b * a.units);
   a.causal = p.causal;
   a.scale = static_cast<float>(p.scale * kLog2E);
@@ -185,20 +203,22 @@ AttentionArguments arguments(const AttentionCall& call, const AttentionConfig& c
 CudaCall main_call(const AttentionCall& call, const AttentionConfig& c, const AttentionArguments& a) {
   const AttentionProblem p = plain(call.p);
   CudaCall out;
-  out.program.name = "attention/attention.cu";
+  const bool f32 = call.dtype == DType::f32;
+  out.program.name = f32 ? "attention/attention_f32.cu" : "attention/attention.cu";
   out.program.text = cuda_text(out.program.name);
   out.program.entry = "attention";
-  out.program.defines = {cat("ELEM=", cuda_type(call.dtype)),
-                         cat("HEAD=", c.head),
-                         cat("WARPS_M=", c.warps_m),
-                         cat("WARPS_N=", c.warps_n),
-                         cat("M_TILES=", c.m_tiles),
-                         cat("BLOCK_N=", c.block_n),
-                         cat("STAGES=", c.stages),
-                         cat("MIN_BLOCKS=", c.min_blocks),
-                         cat("MASK=", mask_number(p.mask)),
+  out.program.defines = {cat("ELEM=", cuda_type(call.dtype)), cat("HEAD=", c.head),
+                         cat("BLOCK_N=", c.block_n),          cat("STAGES=", c.stages),
+                         cat("MIN_BLOCKS=", c.min_blocks),    cat("MASK=", mask_number(p.mask)),
                          cat("SPLIT=", c.splits > 1 ? 1 : 0)};
-  if (p.mask == MaskKind::add) out.program.defines.push_back(cat("ADDED=", cuda_type(call.mask_dtype)));
+  std::vector<std::string>& defines = out.program.defines;
+  if (f32)
+    defines.push_back(cat("ROWS=", c.rows));
+  else
+    for (const std::string& d :
+         {cat("WARPS_M=", c.warps_m), cat("WARPS_N=", c.warps_n), cat("M_TILES=", c.rows / (16 * c.warps_m))})
+      defines.push_back(d);
+  if (p.mask == MaskKind::add) defines.push_back(cat("ADDED=", cuda_type(call.mask_dtype)));
   out.shape.grid = {static_cast<uint32_t>(c.blocks), 1, 1};
   out.shape.block = {static_cast<uint32_t>(c.threads()), 1, 1};
   out.shape.shared_bytes = static_cast<uint32_t>(c.shared_bytes);
@@ -246,7 +266,7 @@ CudaWork attention_cuda_work(const AttentionCall& call, const GpuTraits& gpu) {
     work.workspace_bytes = static_cast<size_t>(rows * (c.head * 4 + 8));
     work.calls.push_back(join_call(call, c, a));
   }
-  work.config = cat("head ", c.head, ", tile ", c.rows(), "x", c.block_n, ", warps ", c.warps_m, "x", c.warps_n,
+  work.config = cat("head ", c.head, ", tile ", c.rows, "x", c.block_n, ", warps ", c.warps_m, "x", c.warps_n,
                     ", stages ", c.stages, c.pack > 1 ? cat(", heads ", c.pack, " a tile") : "",
                     c.splits > 1 ? cat(", splits ", c.splits) : "", ", blocks ", c.blocks);
   return work;

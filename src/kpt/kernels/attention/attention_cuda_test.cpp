@@ -139,6 +139,51 @@ static bool add_emulated(const std::string& entry, std::set<std::string> defines
 #define SPLIT 1
 #include "kpt/kernels/attention/emulated.inc"
 
+#define KERNEL_NAMESPACE f32_64_head32
+#define ELEM f32
+#define HEAD 32
+#define ROWS 64
+#define BLOCK_N 64
+#define STAGES 2
+#define MIN_BLOCKS 2
+#define MASK 1
+#define SPLIT 0
+#include "kpt/kernels/attention/emulated.inc"
+
+#define KERNEL_NAMESPACE f32_32_head128
+#define ELEM f32
+#define HEAD 128
+#define ROWS 32
+#define BLOCK_N 32
+#define STAGES 2
+#define MIN_BLOCKS 1
+#define MASK 2
+#define SPLIT 0
+#include "kpt/kernels/attention/emulated.inc"
+
+#define KERNEL_NAMESPACE f32_16_head64
+#define ELEM f32
+#define HEAD 64
+#define ROWS 16
+#define BLOCK_N 64
+#define STAGES 2
+#define MIN_BLOCKS 2
+#define MASK 3
+#define SPLIT 0
+#define ADDED f32
+#include "kpt/kernels/attention/emulated.inc"
+
+#define KERNEL_NAMESPACE f32_16_head64_split
+#define ELEM f32
+#define HEAD 64
+#define ROWS 16
+#define BLOCK_N 64
+#define STAGES 3
+#define MIN_BLOCKS 2
+#define MASK 0
+#define SPLIT 1
+#include "kpt/kernels/attention/emulated.inc"
+
 #define JOIN(SPACE, TYPE, TYPE_TEXT, ADDS_TEXT)                                                                    \
   inline const bool SPACE##_added =                                                                                \
       kpt::add_emulated("attention_join", {"ELEM=" TYPE_TEXT, "ADDS=" ADDS_TEXT}, [](void** p) {                   \
@@ -164,6 +209,16 @@ using kpt::AttentionArguments;
 }  // namespace join_f16
 #undef ELEM
 #undef ADDS
+#define ELEM f32
+#define ADDS 0
+namespace join_f32 {
+using namespace kpt::emulate;
+using kpt::AttentionArguments;
+#include "kpt/kernels/attention/attention_join.cu"
+}  // namespace join_f32
+#undef ELEM
+#undef ADDS
+JOIN(join_f32, f32, "f32", "0")
 JOIN(join_bf16, bf16, "bf16", "0")
 JOIN(join_f16, f16, "f16", "1")
 #pragma GCC diagnostic pop
@@ -347,6 +402,21 @@ TEST(AttentionCuda, SplitKeys) {
   check(c, "head 64, tile 16x64, warps 1x4, stages 3, splits 3, blocks 6", [](std::vector<Tensor>& in) {
     for (int64_t t = 0; t < 500; ++t) in[3].set(3 * 500 + t, -test::kInf);  // NaN
   });
+}
+
+TEST(AttentionCuda, F32) {
+  Case c{.dtype = DType::f32, .b = 2, .h = 2, .kv = 2, .s = 100, .t = 70, .d = 32, .e = 32, .kind = "key"};
+  check(c, "head 32, tile 64x64");
+  c.causal = true, c.layout = "bshd", c.order = {0, 2, 1, 3};
+  check(c, "head 32, tile 64x64");
+  c = {.dtype = DType::f32, .h = 2, .kv = 1, .s = 30, .t = 70, .d = 80, .e = 97, .kind = "bool"};
+  check(c, "head 128, tile 32x32");
+  c = {.dtype = DType::f32, .h = 2, .kv = 2, .s = 11, .t = 90, .kind = "add"};
+  check(c, "head 64, tile 16x64, warps 4x1, stages 2, blocks 2", [](std::vector<Tensor>& in) {
+    for (int64_t t = 0; t < 90; ++t) in[3].set(3 * 90 + t, -test::kInf);  // NaN
+  });
+  c = {.dtype = DType::f32, .h = 4, .kv = 2, .s = 2, .t = 500, .gpu = kH200};
+  check(c, "head 64, tile 16x64, warps 4x1, stages 3, heads 2 a tile, splits 3, blocks 6");
 }
 
 }  // namespace

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// Times every CUDA kernel for attention at the shapes of real models:
+//
+//   kpt_attention_speed [words...]     only cases whose line holds one of the words: "bert", "decode", "causal"
+//
+// One line a kernel: microseconds a run, TFLOP/s (products of what is not hidden), GB/s (each operand once), what it
+// chose. Runs stand in a CUDA graph one behind the other and take turns in copies of the inputs that outsize the L2
+// cache twice; the median of 7. q, k and v have the strides that a merged projection leaves.
+#include <algorithm>
+#include <cstdio>
+#include <random>
+
+#include "kpt/cuda/graph.h"
+#include "kpt/kernels/kernel.h"
+
+namespace kpt {
+namespace {
+
+struct Case {
+  std::string label;
+  Problem problem;
+  double flops = 0;
+};
+
+struct Shape {
+  const char* model;
+  int64_t b, h, kv, s, t, d;
+  bool causal = false, key_mask = false;
+};
+
+// [b, heads, length, d] at offset 0 of rows of `row` elements.
+TensorDesc view(DType d, int64_t b, int64_t heads, int64_t length, int64_t size, int64_t row) {
+  return {d, {b, heads, length, size}, {length * row, size, row, 1}};
+}
+
+Case attention(const Shape& a, DType d) {
+  Problem p;
+  p.op = "kpt.attention";
+  const int64_t row = a.s == a.t ? (a.h + 2 * a.kv) * a.d : 0;  // merged; a cache stands alone
+  p.inputs = {view(d, a.b, a.h, a.s, a.d, row ? row : a.h * a.d)};
+  for (int i = 0; i < 2; ++i)
+    p.inputs.push_back(row ? view(d, a.b, a.kv, a.t, a.d, row) : TensorDesc::contiguous(d, {a.b, a.kv, a.t, a.d}));
+  p.args = {In{0}, In{1}, In{2}, None{}};
+  if (a.key_mask) {
+    p.inputs.push_back(TensorDesc::contiguous(DType::boolean, {a.b, a.t}));
+    p.args[3] = In{3};
+  }
+  p.kwargs = {{"causal", a.causal}, {"mask_kind", a.key_mask ? "key" : "none"}, {"layout", "bshd"}};
+  p.outputs = {TensorDesc::contiguous(d, {a.b, a.s, a.h, a.d})};
+  const CudaDevice& gpu = cuda_devices().front();
+  p.gpu = {gpu.arch, gpu.multiprocessors, gpu.l2_bytes, gpu.shared_bytes};
+  const double all = 4.0 * static_cast<double>(a.b * a.h * a.s * a.t * a.d);
+  return {cat(a.model, " ", d, " b", a.b, " h", a.h, "/", a.kv, " s", a.s, " t", a.t, " d", a.d,
+              a.causal ? " causal" : "", a.key_mask ? " key_mask" : ""),
+          p, a.causal ? all / 2 : all};
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const Shape& a :
+       {Shape{"bert-large", 32, 16, 16, 128, 128, 64}, Shape{"bert-large", 32, 16, 16, 128, 128, 64, false, true},
+        Shape{"bert-large", 32, 16, 16, 512, 512, 64}, Shape{"bert-large", 32, 16, 16, 512, 512, 64, false, true},
+        Shape{"bert-base", 1, 12, 12, 128, 128, 64}, Shape{"gpt2-medium", 8, 16, 16, 1024, 1024, 64, true},
+        Shape{"gpt2-medium decode", 8, 16, 16, 1, 1024, 64}, Shape{"llama-8b", 4, 32, 8, 2048, 2048, 128, true},
+        Shape{"llama-8b decode", 16, 32, 8, 1, 2048, 128}, Shape{"llama-8b decode", 1, 32, 8, 1, 2048, 128},
+        Shape{"vit-large", 32, 16, 16, 197, 197, 64}, Shape{"vit-large", 1, 16, 16, 197, 197, 64}})
+    all.push_back(attention(a, DType::bf16));
+  for (const Shape& a :
+       {Shape{"minilm", 1, 12, 12, 128, 128, 32}, Shape{"minilm", 32, 12, 12, 128, 128, 32},
+        Shape{"minilm", 32, 12, 12, 128, 128, 32, false, true}, Shape{"bert-base", 8, 12, 12, 512, 512, 64}})
+    all.push_back(attention(a, DType::f32));
+  return all;
+}
+
+// Device memory full of normal numbers; booleans are true.
+class Memory {
+ public:
+  Memory(const TensorDesc& desc, CUstream stream) {
+    int64_t last = 0;
+    for (int i = 0; i < desc.sizes.rank(); ++i) last += (desc.sizes[i] - 1) * desc.strides[i];
+    const size_t bytes = static_cast<size_t>(last + 1) * size_of(desc.dtype);
+    cuda_check(cuda().cuMemAlloc(&at_, bytes + 256), "speed");
+    static constexpr size_t kBlock = size_t{1} << 20;
+    std::vector<char> block(kBlock, 1);
+    std::mt19937 engine(1);
+    std::normal_distribution<float> normal(0, 1);
+    if (is_float(desc.dtype))
+      for (size_t i = 0; i < kBlock / size_of(desc.dtype); ++i)
+        store_from_double(desc.dtype, block.data() + i * size_of(desc.dtype), static_cast<double>(normal(engine)));
+    for (size_t i = 0; i < bytes; i += kBlock)
+      cuda_check(cuda().cuMemcpyHtoDAsync(at_ + i, block.data(), std::min(kBlock, bytes - i), stream), "speed");
+    cuda_check(cuda().cuStreamSynchronize(stream), "speed");
+  }
+  Memory(Memory&& other) noexcept : at_(std::exchange(other.at_, 0)) {}
+  ~Memory() {
+    if (at_) cuda().cuMemFree(at_);
+  }
+  void* data() const { return reinterpret_cast<void*>(at_); }
+
+ private:
+  CUdeviceptr at_ = 0;
+};
+
+double useful_bytes(const Problem& p) {
+  double bytes = static_cast<double>(p.outputs[0].bytes());
+  for (const TensorDesc& d : p.inputs) bytes += static_cast<double>(d.bytes());
+  return bytes;
+}
+
+struct Clock {
+  CUstream stream = nullptr;
+  CUevent start = nullptr, stop = nullptr;
+  Clock() {
+    cuda_check(cuda().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "speed");
+    cuda_check(cuda().cuEventCreate(&start, CU_EVENT_DEFAULT), "speed");
+    cuda_check(cuda().cuEventCreate(&stop, CU_EVENT_DEFAULT), "speed");
+  }
+};
+
+double median_us(const Launch& launch, const Case& c, const Clock& clock) {
+  const Problem& p = c.problem;
+  const auto l2 = static_cast<double>(cuda_devices().front().l2_bytes);
+  const auto copies = static_cast<size_t>(std::clamp(2 * l2 / useful_bytes(p) + 1, 1.0, 40.0));
+  std::vector<std::vector<Memory>> inputs(copies);
+  for (auto& set : inputs)
+    for (const TensorDesc& d : p.inputs) set.emplace_back(d, clock.stream);
+  const Memory output(p.outputs[0], clock.stream);
+  const Memory workspace(TensorDesc::contiguous(DType::u8, {static_cast<int64_t>(launch.workspace_bytes()) + 1}),
+                         clock.stream);
+  void* out = output.data();
+  const auto run = [&](size_t turn, CUstream on) {
+    std::vector<const void*> in;
+    for (const Memory& m : inputs[turn % copies]) in.push_back(m.data());
+    launch.run({in.data(), &out, workspace.data(), on});
+  };
+  run(0, clock.stream);
+  cuda_check(cuda().cuStreamSynchronize(clock.stream), "speed");
+  // About 2 ms a launch of the graph by a guess of 200 TFLOP/s and 3 TB/s.
+  const double guess = std::max({c.flops / 200e12, useful_bytes(p) / 3e12, 3e-6});
+  const auto runs = static_cast<size_t>(std::clamp(2e-3 / guess, 3.0, 200.0));
+  CudaGraph graph(0, {}, {}, [&](CUstream on) {
+    for (size_t i = 0; i < runs; ++i) run(i, on);
+  });
+  std::vector<double> times;
+  for (int i = 0; i < 9; ++i) {
+    cuda_check(cuda().cuEventRecord(clock.start, clock.stream), "speed");
+    graph.launch({}, {}, clock.stream);
+    cuda_check(cuda().cuEventRecord(clock.stop, clock.stream), "speed");
+    cuda_check(cuda().cuEventSynchronize(clock.stop), "speed");
+    float ms = 0;
+    cuda_check(cuda().cuEventElapsedTime(&ms, clock.start, clock.stop), "speed");
+    if (i >= 2) times.push_back(1e3 * static_cast<double>(ms) / static_cast<double>(runs));
+  }
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+int time_all(const std::vector<std::string>& words) {
+  if (const Verdict here = cuda_here(); !here) {
+    std::fprintf(stderr, "kpt_attention_speed: %s\n", here.reason.c_str());
+    return 1;
+  }
+  const CudaGuard guard(0);
+  const Clock clock;
+  for (const Case& c : cases()) {
+    const bool wanted = words.empty() || std::any_of(words.begin(), words.end(), [&](const std::string& w) {
+                          return c.label.find(w) != std::string::npos;
+                        });
+    if (!wanted) continue;
+    for (const auto& kernel : kernel_registry().find(c.problem.op, "cuda")) {
+      if (const Verdict v = kernel->supports(c.problem); !v) {
+        std::printf("%-58s %-16s no: %s\n", c.label.c_str(), kernel->name.c_str(), v.reason.c_str());
+        continue;
+      }
+      const auto launch = kernel->make(c.problem);
+      launch->prepare();
+      const double us = median_us(*launch, c, clock);
+      std::printf("%-58s %-16s %9.2f us %7.1f TFLOP/s %7.0f GB/s  %s\n", c.label.c_str(), kernel->name.c_str(), us,
+                  c.flops / us * 1e-6, useful_bytes(c.problem) / us * 1e-3, launch->config().c_str());
+      std::fflush(stdout);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace kpt
+
+int main(int argc, char** argv) { return kpt::time_all({argv + 1, argv + argc}); }
