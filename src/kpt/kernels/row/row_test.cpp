@@ -36,6 +36,14 @@ const bool kCases = conformance::add("kpt.row", [](DType d) {
     if (d != DType::f64) cases.push_back(row(kRms, {padded(d, sizes, 3), dense(d, {w})}, {dense(d, sizes)}));
     cases.push_back(row(kBoth, {dense(d, sizes)}, {dense(d, sizes), dense(d, {3, 5, 1})}));
   }
+  for (int64_t w : {1, 3, 77, 384, 1000, 1024, 4096, 8192, 40000}) {
+    const Dims sizes{5, w};
+    cases.push_back(row(kSoftmax, {dense(d, sizes)}, {dense(d, sizes)}));
+    cases.push_back(
+        row("a=add(i0,i1);m=row_mean(a);c=sub(a,m);q=mul(c,c);v=row_mean(q);e=add(v,1e-5);r=rsqrt(e);"
+            "n=mul(c,r);y=mul(n,i2);out y,a",
+            {dense(d, sizes), conformance::transposed(d, sizes), dense(d, {w})}, {dense(d, sizes), dense(d, sizes)}));
+  }
   cases.push_back(row("s=row_sum(i0);y=add(s,i1);out y", {dense(DType::i64, {40, 9}), dense(DType::i64, {40, 1})},
                       {dense(DType::i64, {40, 1})}));
   cases.push_back(row(kSoftmax, {dense(d, {4000, 33})}, {dense(d, {4000, 33})}));
