@@ -105,7 +105,7 @@ TEST(Registry, AFusionNeedsAWhen) {
 
 TEST(Registry, ManifestHoldsThePatternsOnceAndLargerOnesFirst) {
   const std::string order =
-      "gelu_forms silu_forms rms_norm linear_view attention attention_gqa attention_layout swiglu linear_act "
+      "gelu_forms silu_forms rms_norm rotary linear_view attention attention_gqa attention_layout swiglu linear_act "
       "linear_residual add_norm ";
   std::string names;  // new leaf folders may stand between these
   for (const Fusion& f : fusion_registry().ordered())
