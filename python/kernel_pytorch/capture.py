@@ -26,6 +26,7 @@ from ._explicit import explicit
 from ._graph_text import SizePrinter, Writer, at, quote
 from ._shapes import Group, Solved, Symbol, export_dims, plan_groups, resize, solve
 from .errors import CaptureError
+from .pt2 import open_program
 from .trees import InputTree, OutputTree
 
 __all__ = ["Captured", "Symbol", "WeightRef", "capture", "capture_pt2"]
@@ -95,13 +96,14 @@ def capture(
     return result
 
 
-def capture_pt2(path: str | os.PathLike) -> Captured:
+def capture_pt2(path: str | os.PathLike, allow_pickle: bool = False) -> Captured:
     """A program saved by torch.export.save, with the dynamic sizes it was exported with.
 
-    Only for files you trust: torch.export.load may unpickle parts of the file. Weights belong to the loaded program.
+    InputError for a file that is cut short, damaged, or holds more than plain data: a pickle, compiled code, source.
+    allow_pickle: load also what runs code of whoever wrote the file. Weights belong to the loaded program.
     """
     start = time.perf_counter()
-    ep = torch.export.load(path)
+    ep = open_program(path, allow_pickle)
     args, kwargs = ep.example_inputs or ((), {})
     inputs = InputTree(None, args, kwargs)
     if not inputs.tensors:

@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the command line finds models: a packaged name, `package.module:callable`, or a `.pt2` file. Never a pickle.
 
-A pickle runs code of whoever wrote it. `.pt2` is a zip of JSON and raw tensors, but torch.export.load would still
-unpickle some entries, so such archives are refused here before torch sees them.
+A pickle runs code of whoever wrote it. `.pt2` is a zip of JSON and raw tensors; pt2.py refuses what else may hide
+in it.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import io
 import json
 import os
-import pickle
 import struct
 import sys
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ from typing import Any
 import torch
 
 from .errors import InputError, input_error
+from .pt2 import open_program
 from .samples import Sample, normalise
 
 _PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib"}
@@ -63,8 +60,11 @@ class LoadedModel:
     samples: list[Sample] | None  # None: auto_optimize derives them
 
 
-def load(spec: str, shapes: list[tuple[int, ...]] | None = None) -> LoadedModel:
-    """The model named by `spec`; `shapes` replaces its sample calls. Raises InputError where there is no such model."""
+def load(spec: str, shapes: list[tuple[int, ...]] | None = None, allow_pickle: bool = False) -> LoadedModel:
+    """The model named by `spec`; `shapes` replaces its sample calls. Raises InputError where there is no such model.
+
+    allow_pickle: also `.pt2` files that hold pickles or compiled code. Only for files of your own.
+    """
     if spec in PACKAGED:
         loaded = LoadedModel(spec, load_folder(PACKAGED[spec].path()), None)
     elif Path(spec).suffix in _PICKLES:
@@ -75,7 +75,7 @@ def load(spec: str, shapes: list[tuple[int, ...]] | None = None) -> LoadedModel:
             "torch.export.save(torch.export.export(model, args), 'model.pt2')",
         )
     elif spec.endswith(".pt2"):
-        loaded = _load_pt2(Path(spec))
+        loaded = _load_pt2(Path(spec), allow_pickle)
     elif ":" in spec:
         loaded = _load_callable(spec)
     else:
@@ -153,63 +153,14 @@ def _load_callable(spec: str) -> LoadedModel:
     return LoadedModel(spec, made, samples)
 
 
-def _load_pt2(path: Path) -> LoadedModel:
-    if not path.is_file():
-        raise input_error("models", f"no file {path}", "a .pt2 file", "torch.export.save")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise input_error("models", f"{path}: {damaged} is damaged", "a whole file", "fetching it again")
-            _refuse_pickles(archive, path)
-    except zipfile.BadZipFile as error:
-        size = path.stat().st_size
-        raise input_error(
-            "models", f"{path} of {size} bytes: {error}", "a whole .pt2 file", "fetching it again"
-        ) from error
-    program = torch.export.load(path)
+def _load_pt2(path: Path, allow_pickle: bool) -> LoadedModel:
+    program = open_program(path, allow_pickle)
     samples = None
     if program.example_inputs is not None:
         args, kwargs = program.example_inputs
         samples = [Sample(tuple(args), dict(kwargs))]
     # module() of an exported program checks its inputs against the bounds it was exported with.
     return LoadedModel(path.name, program.module(), samples)
-
-
-def _refuse_pickles(archive: zipfile.ZipFile, path: Path) -> None:
-    names = archive.namelist()
-    if not any(name.endswith("/archive_format") or name == "archive_format" for name in names):
-        raise input_error(
-            "models",
-            f"{path}, cut short or in an old format that holds pickles",
-            "a whole archive of torch 2.9 on",
-            "torch.export.save again",
-        )
-    for name in names:
-        if "custom_obj" in name:
-            raise input_error("models", f"{path} with the pickled object {name}", "tensors only", "a model without it")
-        if name.endswith("_config.json"):
-            config = json.loads(archive.read(name)).get("config", {})
-            for key, item in config.items():
-                if isinstance(item, Mapping) and item.get("use_pickle"):
-                    raise input_error(
-                        "models", f"{path}: {key} is pickled", "plain tensors only", "saving dense weights"
-                    )
-        if "/sample_inputs/" in name and archive.getinfo(name).file_size:
-            _require_plain(archive.read(name), path)
-
-
-def _require_plain(data: bytes, path: Path) -> None:
-    try:
-        torch.load(io.BytesIO(data), weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        # What the restricted reader refuses, torch.export.load would unpickle in full next.
-        raise input_error(
-            "models",
-            f"{path}: its sample inputs hold more than tensors",
-            "tensors in tuples and dicts",
-            "saving with such",
-        ) from error
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

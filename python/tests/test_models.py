@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -129,6 +131,24 @@ def test_whole_safetensors(weights: Path) -> None:
 def test_safetensors_cut_short(weights: Path, keep: int) -> None:
     weights.write_bytes(weights.read_bytes()[:keep])
     with pytest.raises(kpt.InputError, match="bytes"):
+        models.check_safetensors(weights)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 10**6, 100_000_001, 1 << 40, (1 << 64) - 1])
+def test_safetensors_whose_header_length_lies(weights: Path, length: int) -> None:
+    weights.write_bytes(struct.pack("<Q", length) + weights.read_bytes()[8:])
+    tracemalloc.start()
+    with pytest.raises(kpt.InputError, match="header.* try fetching it again"):
+        models.check_safetensors(weights)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20  # nothing of the size that the header claims
+
+
+def test_safetensors_that_claims_more_than_the_file(weights: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    weights.write_bytes(struct.pack("<Q", len(header)) + header + bytes(64))
+    with pytest.raises(kpt.InputError, match=f"want {8 + len(header) + (1 << 42)} bytes"):
         models.check_safetensors(weights)
 
 
