@@ -55,15 +55,18 @@ int64_t extent(const Shape& s, size_t t) {
   return last + 1;
 }
 
-// Functions of 100 instructions or more, with a slow path: fewer copies of them, or compiling takes seconds.
+// Functions of 100 instructions or more, with a slow path: fewer copies of them, or compiling takes seconds and the
+// calls of the slow path spill registers.
 bool is_long(const Step& s) {
   if (!is_float(s.at)) return false;
+  if (s.at == DType::f64 && fn_info(s.fn).rule == Rule::floating) return true;
   switch (s.fn) {
     case Fn::sin:
     case Fn::cos:
     case Fn::tan:
     case Fn::atan2:
     case Fn::rem:
+    case Fn::div_trunc:
     case Fn::div_floor: return true;
     case Fn::pow:
       return !s.arg[1].is_number() || std::fabs(s.arg[1].number) > 3 ||
@@ -93,7 +96,7 @@ void choose_units(const Program& program, Shape& s) {
   s.vec = std::min<int64_t>(8, 16 / (widest ? widest : widest_of_all));
   while (s.vec > 1 && unit * s.vec > 256) s.vec /= 2;
   for (const Step& step : program.steps)
-    if (is_long(step)) s.vec = std::min<int64_t>(s.vec, 2);
+    if (is_long(step)) s.vec = std::min<int64_t>(s.vec, step.at == DType::f64 ? 1 : 2);
   // 32 bytes a thread in flight keep an H200's memory busy (2048 threads of 132 multiprocessors, 0.8 us and 4.8 TB/s
   // make 14; the registers allow half of the threads).
   s.items = read * s.vec <= 16 && is_cheap(program) ? 2 : 1;

@@ -117,7 +117,10 @@ std::string check_cuda_work(const CudaWork& work, int arch) {
       const bool spills = line.find("spill stores") != std::string::npos &&
                           line.find(" 0 bytes spill stores, 0 bytes spill loads") == std::string::npos;
       const bool serialised = line.find("wgmma") != std::string::npos && line.find("serializ") != std::string::npos;
-      if (spills || serialised) return cat(call.program.name, " for ", cuda_arch_name(arch), ": ", line);
+      if (!spills && !serialised) continue;
+      std::string defines;
+      for (const std::string& define : call.program.defines) defines += cat(" -D", define);
+      return cat(call.program.name, defines, " for ", cuda_arch_name(arch), ": ", line);
     }
   }
   return "";
