@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <numeric>
-
 #include "kpt/kernels/copy/copy.h"
+#include "kpt/kernels/lib/cuda/joint.h"
 #include "kpt/kernels/lib/cuda/pointwise.h"
-#include "kpt/kernels/lib/cuda/rows.h"
 
 namespace kpt {
 namespace {
@@ -20,37 +17,16 @@ struct Tiles {
   int64_t from_a = 0, to_b = 0;
 };
 
-// Dimensions in the order of the output's strides, neighbours that both sides allow merged, those of size 1 dropped.
-struct Layout {
-  Dims sizes, from, to;
-};
-Layout layout_of(const TensorDesc& x, const TensorDesc& y) {
-  std::vector<int> order(static_cast<size_t>(y.sizes.rank()));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int l, int r) { return y.strides[l] > y.strides[r]; });
-  Layout out;
-  for (int d : order) {
-    if (y.sizes[d] == 1) continue;
-    const int last = out.sizes.rank() - 1;
-    if (last >= 0 && out.from[last] == x.strides[d] * x.sizes[d] && out.to[last] == y.strides[d] * y.sizes[d]) {
-      out.sizes[last] *= y.sizes[d];
-      out.from[last] = x.strides[d];
-      out.to[last] = y.strides[d];
-    } else {
-      out.sizes.push_back(y.sizes[d]);
-      out.from.push_back(x.strides[d]);
-      out.to.push_back(y.strides[d]);
-    }
-  }
-  return out;
-}
+using Layout = JointDims<2>;  // x, y
+Layout layout_of(const TensorDesc& x, const TensorDesc& y) { return joint_dims<2>(y.sizes, {x.strides, y.strides}); }
 
 // The dimension along which x is contiguous where a copy in tiles pays; -1 where it does not.
 int tiled_dimension(const Layout& l) {
   const int last = l.sizes.rank() - 1;
-  if (last < 1 || l.to[last] != 1 || l.from[last] <= 1 || l.sizes[last] < kLeastTile) return -1;
+  const auto& [from, to] = l.strides;
+  if (last < 1 || to[last] != 1 || from[last] <= 1 || l.sizes[last] < kLeastTile) return -1;
   for (int d = 0; d < last; ++d)
-    if (l.from[d] == 1 && l.sizes[d] >= kLeastTile) return d;
+    if (from[d] == 1 && l.sizes[d] >= kLeastTile) return d;
   return -1;
 }
 
@@ -71,8 +47,8 @@ Problem as_program(const Problem& p) {
   q.args = {AttrList{p.args[0]}};
   q.kwargs = {{"program", "out i0"}};
   const DType word = word_of(p.outputs[0].dtype);
-  q.inputs[static_cast<size_t>(p.operand_index(0))] = {word, l.sizes, l.from};
-  q.outputs[0] = {word, l.sizes, l.to};
+  q.inputs[static_cast<size_t>(p.operand_index(0))] = {word, l.sizes, l.strides[0]};
+  q.outputs[0] = {word, l.sizes, l.strides[1]};
   return q;
 }
 
@@ -92,8 +68,8 @@ CudaWork in_tiles(const Problem& p, const Layout& l, int b) {
   for (int d = 0; d < a; ++d) {
     if (d == b) continue;
     sizes.push_back(l.sizes[d]);
-    from.push_back(l.from[d]);
-    to.push_back(l.to[d]);
+    from.push_back(l.strides[0][d]);
+    to.push_back(l.strides[1][d]);
   }
   Tiles t;
   t.batch_from = cuda_rows(sizes, from);
@@ -102,8 +78,8 @@ CudaWork in_tiles(const Problem& p, const Layout& l, int b) {
   t.along_b = cuda_divider(tiles_b);
   t.a = static_cast<uint32_t>(l.sizes[a]);
   t.b = static_cast<uint32_t>(l.sizes[b]);
-  t.from_a = l.from[a];
-  t.to_b = l.to[b];
+  t.from_a = l.strides[0][a];
+  t.to_b = l.strides[1][b];
   CudaCall call;
   call.program = {"copy/copy.cu", cuda_text("copy/copy.cu"), {cat("SIZE=", size)}, "copy_tiles"};
   call.shape.grid[0] = static_cast<uint32_t>(tiles_a * tiles_b * sizes.numel());

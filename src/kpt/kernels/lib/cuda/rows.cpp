@@ -2,6 +2,9 @@
 #include "kpt/kernels/lib/cuda/rows.h"
 
 #include <algorithm>
+#include <numeric>
+
+#include "kpt/kernels/lib/cuda/joint.h"
 
 namespace kpt {
 
@@ -45,6 +48,13 @@ CudaRows cuda_rows(const Dims& sizes, const Dims& strides) {
 CudaRows cuda_rows(const TensorDesc& desc, int leading) {
   return cuda_rows(Dims(desc.sizes.begin(), desc.sizes.begin() + leading),
                    Dims(desc.strides.begin(), desc.strides.begin() + leading));
+}
+
+std::vector<int> by_stride(const Dims& strides) {
+  std::vector<int> order(static_cast<size_t>(strides.rank()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int l, int r) { return strides[l] > strides[r]; });
+  return order;
 }
 
 int64_t common_word(std::initializer_list<int64_t> bytes) {
