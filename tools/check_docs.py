@@ -9,7 +9,8 @@ Looked at, in every Markdown file that git knows or would know:
   `KPT_X`                       a setting, a CMake option or a macro of the source
   `kpt verb --flag`             the verb's --help lists the flag; likewise kernelpytorch, tools/x.py
   `name()`, `a_name`, `AName`   the word occurs in the source (for a.b and a::b each part)
-  ```python run, ```bash run    the block runs from the root and ends with 0
+  ```python run, ```bash run    the block runs in a folder of links to the tree and ends with 0; the Python blocks of a
+                                page are one program. Python and shell blocks run or say why not: ```bash norun: slow
 A span with <angle brackets>, NAME or an ellipsis is a placeholder and is not looked at.
 """
 
@@ -21,6 +22,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -32,6 +34,8 @@ PATH = re.compile(r"^[\w.*@+-]*(/[\w.*@+-]+)*/?$")
 SUFFIX = re.compile(r"\.(h|cpp|cu|cuh|py|md|sh|kpt|toml|cmake|txt|yml|lock|json|so)$")
 SYMBOL = re.compile(r"^[A-Za-z_]\w*((\.|::)[A-Za-z_]\w*)*(\(.*\))?$")
 MADE = re.compile(r"^(build[\w-]*|dist|\.venv)(/|$)")  # folders that the build makes
+SHELL = {"bash", "sh"}
+OURS = re.compile(r"(make|kpt|kernelpytorch|python (-m|tools/|benchmarks/)) ?")  # commands in a block of no language
 SOURCE = {".h", ".cpp", ".py", ".cmake", ".toml", ".sh", ".kpt", ".in", ""}
 
 
@@ -111,8 +115,8 @@ class Commands:
             return [sys.executable, words[1]]
         else:
             return None
-        verbs = 2 if rest[:1] == ["new"] else 1
-        return start + [w for w in rest[:verbs] if re.fullmatch(r"[a-z]+", w)]
+        verbs = 2 if rest[:1] in (["new"], ["history"]) else 1
+        return start + [w for w in rest[:verbs] if re.fullmatch(r"[a-z][a-z-]+", w)]
 
     @cache  # noqa: B019 (one object for the whole run)
     def help(self, argv: tuple[str, ...]) -> str:
@@ -170,35 +174,75 @@ def check_symbol(tree: Tree, span: str) -> list[str]:
     return [f"got name `{span}`, want one of the source" for part in parts if codelike and part not in known]
 
 
-def run_snippet(tree: Tree, build: Path, language: str, code: str) -> str | None:
-    path = os.pathsep.join([str(tree.root / ".venv/bin"), str(build / "bin"), os.environ["PATH"]])
-    env = {**os.environ, "PATH": path, "PYTHONPATH": str(tree.root / "python")}
-    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-    argv = [sys.executable, "-c", code] if language == "python" else ["bash", "-euo", "pipefail", "-c", code]
-    done = subprocess.run(argv, cwd=tree.root, env=env, timeout=600, **quiet)
-    return None if done.returncode == 0 else f"the snippet ended with {done.returncode}: {done.stderr.strip()[-800:]}"
+class Runner:
+    """Runs snippets in a folder of links to the tree: what a reader sees is there, what they write is gone after."""
+
+    def __init__(self, tree: Tree, build: Path):
+        self.tree, self.build, self.count = tree, build, 0
+
+    def run(self, argv: list[str], text: str) -> subprocess.CompletedProcess:
+        path = os.pathsep.join([str(self.tree.root / ".venv/bin"), str(self.build / "bin"), os.environ["PATH"]])
+        env = {**os.environ, "PATH": path, "PYTHONPATH": str(self.tree.root / "python")}
+        with tempfile.TemporaryDirectory() as folder:
+            for name in {Path(name).parts[0] for name in self.tree.files} | {"build"}:
+                target = self.build if name == "build" else self.tree.root / name
+                (Path(folder) / name).symlink_to(target)
+            return subprocess.run(argv, cwd=folder, env=env, input=text, timeout=600, capture_output=True, text=True)
+
+    def bash(self, code: str) -> str | None:
+        self.count += 1
+        done = self.run(["bash", "-euo", "pipefail"], code)
+        return (
+            None if done.returncode == 0 else f"the snippet ended with {done.returncode}: {done.stderr.strip()[-800:]}"
+        )
+
+    def python(self, name: str, blocks: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Blocks with the line of their first statement: one program, whose line numbers are those of the page."""
+        self.count += len(blocks)
+        source = ""
+        for start, code in blocks:
+            source += "\n" * (start - 1 - source.count("\n")) + code
+        program = f"exec(compile({source!r}, {name!r}, 'exec'))"
+        done = self.run([sys.executable, "-"], program)
+        if done.returncode == 0:
+            return []
+        lines = [int(n) for n in re.findall(rf'File "{re.escape(name)}", line (\d+)', done.stderr)] or [blocks[0][0]]
+        return [(lines[-1], f"the snippet ended with {done.returncode}: {done.stderr.strip()[-800:]}")]
 
 
-def check_page(tree: Tree, commands: Commands, name: str, run: bool) -> tuple[list[str], int]:
+def check_block(tree: Tree, commands: Commands, page: Path, language: str, code: str) -> list[tuple[int, str]]:
+    """Faults of the commands in a fenced block, with their line in it."""
+    faults = []
+    for i, command in enumerate(code.splitlines()):
+        command = command.split(" #")[0].strip()
+        if " " in command and (language in SHELL or (not language and OURS.match(command))):
+            command = re.split(r"  +", command)[0]  # a block of no language has its remarks behind spaces
+            faults += [(i, fault) for fault in check_span(tree, commands, page, command)]
+    return faults
+
+
+def check_page(tree: Tree, commands: Commands, name: str, runner: Runner | None) -> list[str]:
     page = tree.root / name
     text = page.read_text()
     faults: list[tuple[int, str]] = []
-    snippets = 0
+    program: list[tuple[int, str]] = []
 
     def line(offset: int) -> int:
         return text.count("\n", 0, offset) + 1
 
     for match in FENCE.finditer(text):
         language, _, mark = match.group(2).strip().partition(" ")
-        if language in ("bash", "sh"):
-            for i, command in enumerate(match.group(3).splitlines()):
-                command = command.split(" #")[0].strip()
-                found = check_span(tree, commands, page, command) if " " in command else []
-                faults += [(line(match.start(3)) + i, fault) for fault in found]
-        if mark == "run" and run:
-            snippets += 1
-            fault = run_snippet(tree, commands.build, language, match.group(3))
-            faults += [(line(match.start()), fault)] if fault else []
+        start, code = line(match.start(3)), match.group(3)
+        faults += [(start + i, fault) for i, fault in check_block(tree, commands, page, language, code)]
+        if language in SHELL | {"python"} and mark != "run" and not re.fullmatch(r"norun: \w.*", mark):
+            faults.append((start - 1, f"got a {language} block marked {mark!r}, want `run` or `norun: why`"))
+        elif mark == "run" and language == "python":
+            program.append((start, code))
+        elif mark == "run" and runner:
+            fault = runner.bash(code)
+            faults += [(start - 1, fault)] if fault else []
+    if program and runner:
+        faults += runner.python(name, program)
     prose = FENCE.sub(lambda m: "\n" * m.group(0).count("\n"), text)
     for match in SPAN.finditer(prose):
         start = prose.count("\n", 0, match.start()) + 1
@@ -210,7 +254,7 @@ def check_page(tree: Tree, commands: Commands, name: str, run: bool) -> tuple[li
     for match in ENV.finditer(text):
         if match.group(0) not in tree.capitals and not match.group(0).endswith("_NAME"):
             faults.append((line(match.start()), f"got {match.group(0)}, want a setting, CMake option or macro"))
-    return [f"{name}:{number}: {fault}" for number, fault in faults], snippets
+    return [f"{name}:{number}: {fault}" for number, fault in faults]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -221,15 +265,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     root = options.root.resolve()
     tree, commands = Tree(root), Commands(root, (root / options.build).resolve())
-    faults, snippets = [], 0
-    for name in tree.pages:
-        found, ran = check_page(tree, commands, name, not options.no_run)
-        faults += found
-        snippets += ran
+    runner = None if options.no_run else Runner(tree, commands.build)
+    faults = [fault for name in tree.pages for fault in check_page(tree, commands, name, runner)]
     for fault in faults:
         print(f"check_docs: {fault}", file=sys.stderr)
     if not faults:
-        print(f"check_docs: {len(tree.pages)} pages, all names exist, {snippets} snippets ran")
+        ran = f"{runner.count} snippets ran" if runner else "no snippet was run"
+        print(f"check_docs: {len(tree.pages)} pages, all names exist, {ran}")
     return 1 if faults else 0
 
 

@@ -5,7 +5,8 @@
 
 Rules: a room includes itself and its DEPS; DEPS stand on lower layers; a leaf folder (one with <leaf>/<leaf>.cpp under
 a room with MANIFEST) never includes a sister leaf; the core never includes Torch or Python; #include "kpt/..." names a
-file that exists.
+file that exists. Each room has a README of at most 40 lines whose "May include" sentence names its DEPS, and stands on
+its layer in the picture of docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ ROOM = re.compile(r"^kpt_(room|app)\(([^)]*)\)", re.MULTILINE)
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 TORCH = re.compile(r"^(torch/|ATen/|c10/|caffe2/|pybind11/|Python\.h$)")
 VENDOR = re.compile(r"^(cuda|nvrtc|cublas|cudnn)")  # types alone; the room cuda opens the libraries at run time
+MAY_INCLUDE = re.compile(r"May include:?\s+(.+?)[.;](?:\s|$)", re.DOTALL)
+PICTURE = re.compile(r"^ (\d) {2}(\S.*)$", re.MULTILINE)  # " 2  kernels  passes    what they are"
+README_LINES = 40
 KEYWORDS = {"LAYER", "DEPS", "MANIFEST", "REGISTRY", "REGISTRY_HEADER", "LEAVES", "LINK"}
 
 
@@ -142,6 +146,32 @@ def check(root: Path) -> tuple[list[str], dict[str, Room]]:
     return faults, rooms
 
 
+def check_pages(root: Path, rooms: dict[str, Room]) -> list[str]:
+    """What the pages say of the arrows is what kpt_room says."""
+    faults = []
+    for key, room in rooms.items():
+        page = room.folder / "README.md"
+        where = page.relative_to(root)
+        if not page.exists():
+            faults.append(f"{where}: got no page, want one for room {key}")
+            continue
+        text = page.read_text()
+        lines = len(text.splitlines())
+        if lines > README_LINES:
+            faults.append(f"{where}: got {lines} lines, want at most {README_LINES}")
+        sentence = MAY_INCLUDE.search(text)
+        said = set(re.findall(r"\w+", sentence.group(1))) & set(rooms) if sentence else None
+        if said != set(room.deps):
+            told = "no such sentence" if said is None else " ".join(sorted(said)) or "none"
+            faults.append(f"{where}: got May include {told}, want {' '.join(sorted(room.deps)) or 'none'}")
+    picture = (root / "docs/architecture.md").read_text()
+    drawn = {(int(layer), word) for layer, words in PICTURE.findall(picture) for word in words.split()}
+    for key, room in rooms.items():
+        if (room.layer, key) not in drawn:
+            faults.append(f"docs/architecture.md: got no {key} on layer {room.layer}, want every room in the picture")
+    return faults
+
+
 def matrix(rooms: dict[str, Room]) -> str:
     """Rows include columns; a dot is a declared arrow without an include."""
     order = sorted(rooms, key=lambda key: (rooms[key].layer, key))
@@ -164,7 +194,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
     parser.add_argument("--matrix", action="store_true", help="print how many includes go from room to room")
     options = parser.parse_args(argv)
-    faults, rooms = check(options.root.resolve())
+    root = options.root.resolve()
+    faults, rooms = check(root)
+    faults += check_pages(root, rooms)
     if options.matrix:
         print(matrix(rooms))
     for fault in faults:

@@ -97,7 +97,48 @@ def test_matrix_counts_includes(rooms):
 
 
 def test_exit_status(rooms, capsys):
+    for name, dep in (("base", "no other room"), ("ir", "base"), ("passes", "base and ir")):
+        rooms.write(f"src/kpt/{name}/README.md", f"May include {dep}.\n")
+    rooms.write("docs/architecture.md", " 2  passes\n 1  ir\n 0  base\n")
     assert check_layers.main(["--root", str(rooms.root)]) == 0
     rooms.write("src/kpt/base/error.h", '#include "kpt/ir/graph.h"\n')
     assert check_layers.main(["--root", str(rooms.root)]) == 1
     assert "src/kpt/base/error.h:1" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pages(tree):
+    tree.write("src/kpt/base/CMakeLists.txt", "kpt_room(base LAYER 0 DEPS)\n")
+    tree.write("src/kpt/base/README.md", "# base\nMay include the standard library; no other room.\n")
+    tree.write("src/kpt/ir/CMakeLists.txt", "kpt_room(ir LAYER 1 DEPS base)\n")
+    tree.write("src/kpt/ir/README.md", "# ir [1]\n* May include: `base`. Nothing of ir knows data.\n")
+    tree.write("docs/architecture.md", "```\n 1  ir       graphs\n 0  base     words\n```\n")
+    return tree
+
+
+def page_faults(tree):
+    return check_layers.check_pages(tree.root, check_layers.find_rooms(tree.root)[0])
+
+
+def test_pages_that_say_what_is_declared_pass(pages):
+    assert page_faults(pages) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "want"),
+    [
+        ("src/kpt/ir/README.md", "# ir\n", "src/kpt/ir/README.md: got May include no such sentence, want base"),
+        ("src/kpt/ir/README.md", "May include: ir.", "src/kpt/ir/README.md: got May include ir, want base"),
+        ("src/kpt/base/README.md", "May include ir.", "src/kpt/base/README.md: got May include ir, want none"),
+        ("src/kpt/ir/README.md", "May include base.\n" * 41, "src/kpt/ir/README.md: got 41 lines, want at most 40"),
+        ("docs/architecture.md", " 2  ir\n 0  base\n", "docs/architecture.md: got no ir on layer 1, want every room"),
+    ],
+)
+def test_pages_that_say_something_else(pages, file, text, want):
+    pages.write(file, text)
+    assert len(page_faults(pages)) == 1 and page_faults(pages)[0].startswith(want)
+
+
+def test_a_room_without_a_page(pages):
+    (pages.root / "src/kpt/ir/README.md").unlink()
+    assert page_faults(pages) == ["src/kpt/ir/README.md: got no page, want one for room ir"]
