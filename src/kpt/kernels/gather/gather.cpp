@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/gather/gather.h"
-
 #include <cstring>
 
+#include "kpt/kernels/gather/gather_problem.h"
 #include "kpt/kernels/lib/launch.h"
 
 namespace kpt {
-namespace {
 
-Verdict supports(const Problem& p) {
+Verdict read_gather(const Problem& p, int& dim) {
   const TensorDesc* x = p.operand(0);
   const TensorDesc* index = p.operand(1);
   if (!x || !index || p.outputs.size() != 1) return no("want x and index in, one tensor out");
-  const int dim = normal_dim(get_int(p.kwargs, "dim", 0), x->sizes.rank());
+  dim = normal_dim(get_int(p.kwargs, "dim", 0), x->sizes.rank());
   if (dim < 0 || x->sizes.rank() == 0 || x->sizes.rank() != index->sizes.rank())
     return no("gathers ", *x, " by ", *index);
   if (index->dtype != DType::i64) return no("index of ", index->dtype);
@@ -20,6 +18,13 @@ Verdict supports(const Problem& p) {
   for (int d = 0; d < x->sizes.rank(); ++d)
     if (d != dim && index->sizes[d] > x->sizes[d]) return no("index ", *index, " is larger than ", *x);
   return yes();
+}
+
+namespace {
+
+Verdict supports(const Problem& p) {
+  int dim;
+  return read_gather(p, dim);
 }
 
 // Both kernels are this loop; the kernel of ours walks the last dimension by strides, the reference by indices.
