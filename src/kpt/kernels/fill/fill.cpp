@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/fill/fill.h"
-
 #include <cstring>
 
+#include "kpt/kernels/fill/fill_problem.h"
 #include "kpt/kernels/lib/launch.h"
 
 namespace kpt {
 namespace {
 
-// A number of an attribute, exact for integers.
-struct Number {
-  bool integer = true;
-  int64_t i = 0;
-  double d = 0;
-};
-
-bool number(const Attr* a, Number& n) {
+bool number(const Attr* a, FillNumber& n) {
   if (!a) return false;
   if (a->is<bool>()) {
     n.i = a->as<bool>();
@@ -32,21 +24,7 @@ bool number(const Attr* a, Number& n) {
   return true;
 }
 
-void put(DType dtype, void* p, const Number& n) {
-  if (dtype == DType::i64 && n.integer) {
-    std::memcpy(p, &n.i, sizeof n.i);
-  } else {
-    store_from_double(dtype, p, n.d);
-  }
-}
-
-// The values, row-major: either all of a constant, or first + i * step.
-struct Fill {
-  std::vector<Number> values;
-  Number first, step;
-};
-
-void flatten(const Attr& a, std::vector<Number>& values, bool& ok) {
+void flatten(const Attr& a, std::vector<FillNumber>& values, bool& ok) {
   if (a.is<AttrList>()) {
     for (const Attr& item : a.as<AttrList>()) flatten(item, values, ok);
     return;
@@ -55,7 +33,17 @@ void flatten(const Attr& a, std::vector<Number>& values, bool& ok) {
   ok = ok && number(&a, values.back());
 }
 
-Verdict read(const Problem& p, Fill& f) {
+}  // namespace
+
+void put_number(DType dtype, void* p, const FillNumber& n) {
+  if (dtype == DType::i64 && n.integer) {
+    std::memcpy(p, &n.i, sizeof n.i);
+  } else {
+    store_from_double(dtype, p, n.d);
+  }
+}
+
+Verdict read_fill(const Problem& p, Fill& f) {
   if (p.outputs.size() != 1) return no("want one output");
   const TensorDesc& y = p.outputs[0];
   if (!y.is_contiguous()) return no("output ", y, " is not dense");
@@ -75,14 +63,16 @@ Verdict read(const Problem& p, Fill& f) {
   return number(find(p.kwargs, "start"), f.first) ? yes() : no("start is no number");
 }
 
+namespace {
+
 Verdict supports(const Problem& p) {
   Fill f;
-  return read(p, f);
+  return read_fill(p, f);
 }
 
 std::unique_ptr<Launch> make(const Problem& p) {
   Fill f;
-  const Verdict v = read(p, f);
+  const Verdict v = read_fill(p, f);
   KPT_CHECK(v.ok, "kernels.fill", "got ", p.str(), ": ", v.reason);
   const DType dtype = p.outputs[0].dtype;
   const int64_t n = p.outputs[0].numel(), width = static_cast<int64_t>(size_of(dtype));
@@ -90,7 +80,7 @@ std::unique_ptr<Launch> make(const Problem& p) {
   return make_launch([=](const RunArgs& args) {
     char* y = static_cast<char*>(args.outputs[0]);
     for (int64_t i = 0; i < n; ++i) {
-      Number value = f.first;
+      FillNumber value = f.first;
       if (!f.values.empty()) {
         value = f.values[static_cast<size_t>(i)];
       } else if (exact) {
@@ -100,14 +90,14 @@ std::unique_ptr<Launch> make(const Problem& p) {
         value.integer = false;
         value.d += static_cast<double>(i) * f.step.d;
       }
-      put(dtype, y + i * width, value);
+      put_number(dtype, y + i * width, value);
     }
   });
 }
 
 std::unique_ptr<Launch> make_reference(const Problem& p) {
   Fill f;
-  const Verdict v = read(p, f);
+  const Verdict v = read_fill(p, f);
   KPT_CHECK(v.ok, "kernels.fill", "got ", p.str(), ": ", v.reason);
   return make_launch([p, f](const RunArgs& args) {
     Tensor y{p.outputs[0], args.outputs[0], nullptr};
