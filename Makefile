@@ -12,6 +12,8 @@ SUITE ?= quick
 OUT ?= results
 JOBS ?= $(shell nproc)
 PY := .venv/bin/python
+# -O1: half the compile time of -O2 under sanitizers, whose checks are the same. -g1: lines for the stacks, no variables.
+SANITIZED := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1"
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: help setup build run test lint format asan tsan fuzz headers bundle docs bench bench-cpu bench-gpu clean
@@ -50,12 +52,12 @@ format: setup  ## lays out all C++ and Python files
 	@.venv/bin/ruff check -q --fix python tools benchmarks
 
 asan: setup  ## C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@cmake -S . -B build-asan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKPT_SANITIZE=address,undefined
+	@cmake -S . -B build-asan -G Ninja $(SANITIZED) -DKPT_SANITIZE=address,undefined
 	@cmake --build build-asan -j $(JOBS)
 	@ctest --test-dir build-asan --output-on-failure -j $(JOBS)
 
 tsan: setup  ## C++ tests under ThreadSanitizer
-	@cmake -S . -B build-tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKPT_SANITIZE=thread
+	@cmake -S . -B build-tsan -G Ninja $(SANITIZED) -DKPT_SANITIZE=thread
 	@cmake --build build-tsan -j $(JOBS)
 	@TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build-tsan --output-on-failure -j $(JOBS)
 
