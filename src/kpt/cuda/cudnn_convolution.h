@@ -4,14 +4,9 @@
 #include <memory>
 #include <string>
 
-#include "kpt/base/dtype.h"
-#include "kpt/cuda/driver.h"
+#include "kpt/cuda/cudnn.h"
 
 namespace kpt {
-
-// Opens libcudnn.so.9 once. Not ok without a GPU, without the library, or where it is older than 9.0.
-KPT_API Verdict cudnn_here();
-KPT_API size_t cudnn_version();  // 91900 for 9.19.0
 
 // y = x * w, forward, two spatial axes (a 1-D convolution has height 1). One element type, f32, bf16 or f16; sums in
 // f32: no TF32, no Winograd or FFT, nothing rounded on the way, the same bits at every run. Strides in elements.
