@@ -25,6 +25,7 @@ struct Case {
   int64_t reduction = 1;      // terms in one output's sum: decides the tolerance
   // Some functions have a bound on the absolute error only where terms cancel: this magnitude is added to the scale.
   double scale = 0;
+  std::function<void(std::vector<Tensor>&)> edit = {};  // of the filled inputs, where numbers must hang together
 };
 
 // Relative error allowed for an output of `dtype` that sums `reduction` terms: the rounding of the output itself (one

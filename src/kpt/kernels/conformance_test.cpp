@@ -214,6 +214,7 @@ std::vector<Tensor> make_inputs(const Case& c) {
     }
     inputs.push_back(t);
   }
+  if (c.edit) c.edit(inputs);
   return inputs;
 }
 

@@ -164,6 +164,16 @@ const bool kAttention = conformance::add("kpt.attention", [](DType d) {
   for (TensorDesc& x : merged.problem.inputs) x.strides = {50 * 576, 64, 576, 1};
   merged.label += "merged";
   cases.push_back(merged);
+  if (d == DType::bf16) {  // large enough for the contest with the vendor's library
+    cases.push_back(attention(d, {2, 4, 4, 512, 512, 64, 64, false, "none"}, "bshd"));
+    cases.push_back(attention(d, {1, 8, 2, 520, 520, 128, 128, true, "none"}, "bhsd"));
+    Case padded = attention(d, {3, 3, 3, 512, 512, 64, 64, false, "key"}, "bshd");
+    padded.label += "padded";
+    padded.edit = [](std::vector<Tensor>& inputs) {  // all kept; the first 201; here and there
+      for (int64_t i = 0; i < 1024; ++i) inputs[3].set(i, i < 512 + 201);
+    };
+    cases.push_back(padded);
+  }
   Case transposed_keys = attention(d, {1, 2, 2, 20, 60, 64, 64, false, "none"}, "bhsd");
   transposed_keys.problem.inputs[1].strides = {2 * 64 * 60, 64 * 60, 1, 60};
   transposed_keys.label += "transposed keys";

@@ -11,6 +11,8 @@
 //      SPLIT              1: writes sums of one part of the keys, which attention_join puts together (flash-decoding)
 //      STAGES, MIN_BLOCKS buffers for keys and values; blocks that shall fit one multiprocessor
 //
+// Without SPLIT `stats` is null or i32 [batch]: entries that are not 0 are left alone, another kernel wrote them.
+//
 // Warps along the keys keep maxima and sums of their own and meet once, at the end: few queries still fill a block.
 #ifndef KPT_EMULATED
 #include "kpt/kernels/attention/arguments.cuh"
@@ -121,6 +123,15 @@ inline void hide_bounds(Scores& s, const AttentionArguments& a, const Tile& t, i
         for (int j = 0; j < 2; ++j)
           if (column + n * 8 + j >= end) s[m][n][2 * h + j] = minus_inf();
     }
+}
+
+// Does the mask hide any of the warp's keys from `first` on?
+inline bool hides(const u32* bits, int first) {
+  constexpr u32 kAll = kWarpKeys >= 32 ? ~0u : (1u << kWarpKeys % 32) - 1;
+  bool any = false;
+#pragma unroll
+  for (int w = 0; w < (kWarpKeys + 31) / 32; ++w) any |= (~(bits[(first >> 5) + w] >> (first & 31)) & kAll) != 0;
+  return any;
 }
 
 inline void hide_keys(Scores& s, const u32* bits, int column) {
@@ -316,6 +327,9 @@ KERNEL void __launch_bounds__(kThreads, MIN_BLOCKS)
   q += t.batch * a.q_b + (i64)t.unit * a.pack * a.q_h;
   const bool k_wide = a.k_wide && ((u64)k & 15) == 0, v_wide = a.v_wide && ((u64)v & 15) == 0;
   grid_wait();
+#if !SPLIT
+  if (stats && ((const int*)stats)[t.batch]) return;  // done by another kernel
+#endif
 
   load_queries(a, t, q, memory);
   if (MASK == 1) read_key_mask(a, (const u8*)mask + t.batch * a.mask_b, bits, t);
@@ -368,7 +382,7 @@ KERNEL void __launch_bounds__(kThreads, MIN_BLOCKS)
 #if MASK >= 2
       apply_mask(s, (const Masked*)mask, a, t, rows.first + lane / 4, column);
 #endif
-      if (MASK == 1) hide_keys(s, bits, column);
+      if (MASK == 1 && hides(bits, first)) hide_keys(s, bits, column);
       if (first + kWarpKeys > rows.least) hide_bounds(s, a, t, rows.first + lane / 4, column);
       soften(s, o, top, sum, scale);
       add_values(o, s, v_at + stage * 2 * kHalfStage);

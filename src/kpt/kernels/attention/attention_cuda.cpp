@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "kpt/kernels/attention/attention_timed.h"
+
 namespace kpt {
 namespace {
 
@@ -291,6 +293,7 @@ CudaWork work(const Problem& problem) {
 
 void register_attention_cuda(KernelRegistry& registry) {
   add_cuda(registry, "kpt.attention", "attention", supports, work);
+  register_attention_timed(registry);
 }
 
 }  // namespace kpt
