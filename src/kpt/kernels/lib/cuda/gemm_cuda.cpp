@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kpt/cuda/cublaslt.h"
+#include "kpt/kernels/lib/cuda/gemm_padded.h"
 
 namespace kpt {
 namespace {
@@ -309,6 +310,8 @@ Verdict cuda_gemm_supports(const GemmCall& call) {
 }
 
 std::unique_ptr<Launch> make_cuda_gemm(GemmCall call, const GpuTraits& gpu) {
+  PaddedGemm padded;
+  if (pad_gemm(call, padded)) return make_padded_gemm(std::move(padded), gpu);
   return std::make_unique<CudaGemmLaunch>(std::move(call), gpu);
 }
 
