@@ -38,5 +38,5 @@ extern "C" __global__ void __launch_bounds__(256)
     }
   }
   if (bias) sum += to_float(bias[o]);
-  y[at] = from_float<T>(act<ACT>(sum));
+  y[at] = from_float<T>(act<ACT, sizeof(T)>(sum));
 }

@@ -27,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(256) conv_tail(T* y, const T* bias,
   for (int v = 0; v < V; ++v) {
     if (!whole && first + v >= n.count) break;
     const float x = to_float(whole ? data.e[v] : y[first + v]);
-    const T result = from_float<T>(act<ACT>(x + add));
+    const T result = from_float<T>(act<ACT, sizeof(T)>(x + add));
     if (whole)
       data.e[v] = result;
     else

@@ -59,7 +59,7 @@ inline void run_wide(const Tail& t) {
     for (int v = 0; v < V; ++v) {
       float x = to_float(sum[r].e[v]);
       if (t.bias) x += to_float(bias.e[v]);
-      x = act<ACT>(x);
+      x = act<ACT, sizeof(T)>(x);
       if (t.residual) x += t.beta * to_float(add[r].e[v]);
       sum[r].e[v] = from_float<T>(x);
     }
@@ -79,7 +79,7 @@ inline void run_narrow(const Tail& t, int vector) {
     for (i64 n = column; n < column + vector && n < t.width; ++n) {
       float x = to_float(to[n]);
       if (t.bias) x += to_float(t.bias[n]);
-      x = act<ACT>(x);
+      x = act<ACT, sizeof(T)>(x);
       if (t.residual) x += t.beta * to_float(from[n * t.residual_n]);
       to[n] = from_float<T>(x);
     }
