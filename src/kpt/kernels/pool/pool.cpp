@@ -1,42 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/pool/pool.h"
-
 #include <algorithm>
 #include <cmath>
 
 #include "kpt/base/threads.h"
 #include "kpt/kernels/lib/launch.h"
+#include "kpt/kernels/pool/pool_problem.h"
 
 namespace kpt {
-namespace {
-
-// One spatial axis: the window of output o is [start, start + kernel * dilation) cut to [0, size).
-struct Axis {
-  int64_t size = 0, out = 0, kernel = 1, stride = 1, padding = 0, dilation = 1, step = 1;
-  bool adaptive = false;
-
-  // First and last + 1 position inside x; `end_padded` counts padding but not what ceil_mode adds beyond it.
-  void window(int64_t o, int64_t& begin, int64_t& end, int64_t& padded) const {
-    if (adaptive) {  // PyTorch's AdaptivePooling.h: floor and ceil of the exact borders
-      begin = o * size / out;
-      end = ((o + 1) * size + out - 1) / out;
-      padded = end - begin;
-      return;
-    }
-    begin = o * stride - padding;
-    end = std::min(begin + (kernel - 1) * dilation + 1, size + padding);
+void PoolAxis::window(int64_t o, int64_t& begin, int64_t& end, int64_t& padded) const {
+  if (adaptive) {  // PyTorch's AdaptivePooling.h: floor and ceil of the exact borders
+    begin = o * size / out;
+    end = ((o + 1) * size + out - 1) / out;
     padded = end - begin;
-    if (begin < 0) begin += (-begin + dilation - 1) / dilation * dilation;
-    end = std::min(end, size);
+    return;
   }
-};
+  begin = o * stride - padding;
+  end = std::min(begin + (kernel - 1) * dilation + 1, size + padding);
+  padded = end - begin;
+  if (begin < 0) begin += (-begin + dilation - 1) / dilation * dilation;
+  end = std::min(end, size);
+}
 
-struct Pool {
-  Axis h, w;
-  bool max = false, include_pad = true;
-  int64_t divisor = 0;
-  int planes_rank = 1;
-};
+namespace {
 
 // A number or a list of one or two numbers.
 bool pair(const Kwargs& kwargs, std::string_view name, int64_t otherwise, int64_t& h, int64_t& w) {
@@ -55,7 +40,7 @@ Verdict read_window(const Problem& p, Pool& k) {
   if (!pair(kw, "kernel_size", 1, k.h.kernel, k.w.kernel) || !pair(kw, "stride", 0, k.h.stride, k.w.stride) ||
       !pair(kw, "padding", 0, k.h.padding, k.w.padding) || !pair(kw, "dilation", 1, k.h.dilation, k.w.dilation))
     return no("a window of more than two numbers");
-  for (Axis* a : {&k.h, &k.w}) {
+  for (PoolAxis* a : {&k.h, &k.w}) {
     if (a->stride == 0) a->stride = a->kernel;
     if (a->kernel < 1 || a->stride < 1 || a->dilation < 1 || a->padding < 0 || a->padding * 2 > a->kernel)
       return no("window ", a->kernel, " padding ", a->padding);
@@ -68,7 +53,9 @@ Verdict read_window(const Problem& p, Pool& k) {
   return yes();
 }
 
-Verdict read(const Problem& p, Pool& k) {
+}  // namespace
+
+Verdict read_pool(const Problem& p, Pool& k) {
   const TensorDesc* x = p.operand(0);
   if (!x || p.outputs.size() != 1) return no("want one tensor in and one out");
   const TensorDesc& y = p.outputs[0];
@@ -93,6 +80,8 @@ Verdict read(const Problem& p, Pool& k) {
   k.divisor = get_int(p.kwargs, "divisor_override", 0);
   return read_window(p, k);
 }
+
+namespace {
 
 // One plane. T: element as stored; load and store convert.
 template <class S, class Load, class Store>
@@ -153,7 +142,7 @@ std::unique_ptr<Launch> launch(const Problem& p, const Pool& k, int threads) {
 
 Verdict reference_supports(const Problem& p) {
   Pool k;
-  return read(p, k);
+  return read_pool(p, k);
 }
 
 Verdict supports(const Problem& p) {
@@ -164,7 +153,7 @@ Verdict supports(const Problem& p) {
 template <class S>
 std::unique_ptr<Launch> make(const Problem& p) {
   Pool k;
-  const Verdict v = read(p, k);
+  const Verdict v = read_pool(p, k);
   KPT_CHECK(v.ok, "kernels.pool", "got ", p.str(), ": ", v.reason);
   return launch<S>(p, k, std::is_same_v<S, double> ? 1 : p.threads);
 }

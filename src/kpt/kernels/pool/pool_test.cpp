@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kpt/kernels/conformance.h"
+#include "kpt/kernels/lib/cuda/work.h"
 
 namespace kpt {
 namespace {
@@ -28,6 +29,8 @@ const bool kMax = conformance::add("aten.max_pool2d", [](DType d) {
                              pool("aten.max_pool2d", dense(d, {2, 3, 8, 8}), {2, 3, 4, 4}, window(2, 2, 0)),
                              pool("aten.max_pool2d", conformance::transposed(d, {3, 9, 7}), {3, 7, 7}, dilated),
                              pool("aten.max_pool2d", dense(d, {1, 40, 40, 40}), {1, 40, 20, 20}, window(2, 2, 0)),
+                             pool("aten.max_pool2d", dense(d, {2, 16, 56, 56}), {2, 16, 28, 28}, window(3, 2, 1)),
+                             pool("aten.max_pool2d", dense(d, {3, 30, 30}), {3, 3, 3}, window(10, 10, 0)),
                              pool("aten.max_pool2d", dense(d, {1, 1, 64, 8}), {1, 1, 32, 4}, window(2, 2, 0))};
   cases.back().ranges = {{-3, 3, true}};
   return cases;
@@ -35,15 +38,31 @@ const bool kMax = conformance::add("aten.max_pool2d", [](DType d) {
 const bool kAvg = conformance::add("aten.avg_pool2d", [](DType d) {
   Kwargs without = window(3, 2, 1);
   without.emplace_back("count_include_pad", false);
+  Kwargs divided = window(3, 2, 1);
+  divided.emplace_back("divisor_override", 5);
   return std::vector<Case>{pool("aten.avg_pool2d", dense(d, {2, 3, 17, 19}), {2, 3, 9, 10}, window(3, 2, 1)),
                            pool("aten.avg_pool2d", dense(d, {2, 3, 17, 19}), {2, 3, 9, 10}, without),
-                           pool("aten.avg_pool2d", dense(d, {2, 3, 6, 6}), {2, 3, 3, 3}, window(2, 2, 0))};
+                           pool("aten.avg_pool2d", dense(d, {2, 3, 6, 6}), {2, 3, 3, 3}, window(2, 2, 0)),
+                           pool("aten.avg_pool2d", dense(d, {2, 3, 21, 17}), {2, 3, 6, 5}, window(5, 4, 2)),
+                           pool("aten.avg_pool2d", conformance::transposed(d, {40, 7, 7}), {40, 1, 1}, window(7, 7, 0)),
+                           pool("aten.avg_pool2d", dense(d, {2, 3, 9, 9}), {2, 3, 5, 5}, divided)};
 });
 const bool kAdaptive = conformance::add("aten.adaptive_avg_pool2d", [](DType d) {
   std::vector<Case> cases;
   for (const Dims& y : {Dims{2, 5, 1, 1}, Dims{2, 5, 7, 7}, Dims{2, 5, 3, 4}})
     cases.push_back(
         pool("aten.adaptive_avg_pool2d", dense(d, {2, 5, 7, 9}), y, {{"output_size", AttrList{y[2], y[3]}}}));
+  for (const Dims& x : {Dims{2, 300, 7, 7}, Dims{40, 56, 56}, Dims{1, 3, 100, 9}}) {
+    Dims y = x;
+    y[x.rank() - 2] = y[x.rank() - 1] = 1;
+    cases.push_back(pool("aten.adaptive_avg_pool2d", dense(d, x), y, {{"output_size", AttrList{1, 1}}}));
+    cases.back().reduction = 3136;
+  }
+  cases.push_back(pool("aten.adaptive_avg_pool2d", conformance::padded(d, {2, 5, 31, 33}, 3), {2, 5, 3, 3},
+                       {{"output_size", AttrList{3, 3}}}));
+  cases.back().reduction = 150;
+  cases.push_back(
+      pool("aten.adaptive_avg_pool2d", dense(d, {2, 5, 3, 2}), {2, 5, 7, 5}, {{"output_size", AttrList{7, 5}}}));
   return cases;
 });
 
@@ -71,6 +90,21 @@ TEST(Pool, HandComputed) {
   without.emplace_back("count_include_pad", false);
   expect("aten.avg_pool2d", without, {1, 2, 2}, {1, 2.5f, 5.5f, 7});
   expect("aten.adaptive_avg_pool2d", {{"output_size", AttrList{2, 2}}}, {1, 2, 2}, {3, 4, 6, 7});
+}
+
+TEST(Pool, OnAGpuLargeWindowsAreShared) {
+  const auto config = [](const std::string& op, const Dims& x, const Dims& y, Kwargs kwargs) {
+    Problem p = pool(op, dense(DType::bf16, x), y, std::move(kwargs)).problem;
+    p.gpu.multiprocessors = 132;
+    const CudaWork work = kernel_registry().find(op, "cuda")[0]->work(p);
+    return cat(work.config, " x ", work.calls[0].shape.grid[0]);
+  };
+  EXPECT_EQ(config("aten.max_pool2d", {32, 64, 112, 112}, {32, 64, 56, 56}, window(3, 2, 1)),
+            "1 threads a window, blocks of 256 x 25088");
+  EXPECT_EQ(config("aten.adaptive_avg_pool2d", {32, 2048, 7, 7}, {32, 2048, 1, 1}, {{"output_size", AttrList{1, 1}}}),
+            "8 threads a window, blocks of 256 x 2048");
+  EXPECT_EQ(config("aten.adaptive_avg_pool2d", {1, 64, 56, 56}, {1, 64, 1, 1}, {{"output_size", AttrList{1, 1}}}),
+            "32 threads a window, blocks of 64 x 32");
 }
 
 TEST(Pool, RefusesOutputsThatReachBeyondX) {
