@@ -16,7 +16,7 @@ PY := .venv/bin/python
 SANITIZED := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1"
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup build run test lint format asan tsan fuzz headers bundle docs bench bench-cpu bench-gpu clean
+.PHONY: help setup configure build run test lint format asan tsan fuzz headers bundle docs bench bench-cpu bench-gpu clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -25,8 +25,10 @@ setup:  ## system packages (apt), .venv with pinned packages
 	@PYTHON=$${PYTHON:-$$(tools/find_python.sh)} tools/setup_system.sh build
 	@tools/setup_python.sh requirements-dev.txt
 
-build: setup  ## libkpt.so, libkpt_torch.so, the kpt command and all tests
+configure: setup
 	@[[ -f $(BUILD)/build.ninja ]] || cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release -DKPT_TORCH=ON -DKPT_PYTHON=$(CURDIR)/$(PY)
+
+build: configure  ## libkpt.so, libkpt_torch.so, the kpt command and all tests
 	@cmake --build $(BUILD) -j $(JOBS)
 
 run: build  ## optimise MiniLM on examples/sentences.txt and show what was done
@@ -67,8 +69,9 @@ fuzz: setup  ## every libFuzzer target for FUZZ_SECONDS (300)
 	@cmake --build build-fuzz -j $(JOBS) --target kpt_fuzzers
 	@tools/run_fuzzers.sh build-fuzz $(FUZZ_SECONDS)
 
-headers: setup  ## every header of the core compiles alone
-	@git ls-files 'src/kpt/*.h' | xargs -P $(JOBS) -I{} g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-psabi -Isrc -include {} -x c++ /dev/null
+headers: configure  ## every header of the core compiles alone
+	@git ls-files 'src/kpt/*.h' | xargs -P $(JOBS) -I{} g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-psabi -Isrc \
+	  $$(sed -n 's/^KPT_CU[A-Z_]*INCLUDE:PATH=/-isystem /p' $(BUILD)/CMakeCache.txt) -include {} -x c++ /dev/null
 	@echo "headers: $$(git ls-files 'src/kpt/*.h' | wc -l) compile alone"
 
 bundle: build  ## dist/kernel_pytorch-VERSION/, a relocatable folder
