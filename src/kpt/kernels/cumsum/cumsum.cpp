@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/cumsum/cumsum.h"
-
 #include <cstring>
 
+#include "kpt/kernels/cumsum/cumsum_problem.h"
 #include "kpt/kernels/lib/launch.h"
 
 namespace kpt {
-namespace {
-
-Verdict supports(const Problem& p) {
+Verdict cumsum_supports(const Problem& p) {
   const TensorDesc* x = p.operand(0);
   if (!x || p.outputs.size() != 1) return no("want one tensor in and one out");
   if (x->sizes != p.outputs[0].sizes) return no("from ", *x, " to ", p.outputs[0]);
   if (is_float(x->dtype) && !is_float(p.outputs[0].dtype)) return no("from ", x->dtype, " to ", p.outputs[0].dtype);
   return normal_dim(get_int(p.kwargs, "dim", 0), x->sizes.rank()) < 0 ? no("dim of ", *x) : yes();
 }
+
+namespace {
 
 int64_t load_i64(DType dtype, const void* p) {
   if (dtype != DType::i64) return static_cast<int64_t>(load_as_double(dtype, p));
@@ -54,8 +53,9 @@ std::unique_ptr<Launch> make_sums(const Problem& p, bool reference) {
 }  // namespace
 
 void register_cumsum(KernelRegistry& registry) {
-  add_cpu(registry, "aten.cumsum", "cumsum", supports, [](const Problem& p) { return make_sums(p, false); });
-  add_reference(registry, "aten.cumsum", "cumsum", supports, [](const Problem& p) { return make_sums(p, true); });
+  add_cpu(registry, "aten.cumsum", "cumsum", cumsum_supports, [](const Problem& p) { return make_sums(p, false); });
+  add_reference(registry, "aten.cumsum", "cumsum", cumsum_supports,
+                [](const Problem& p) { return make_sums(p, true); });
 }
 
 }  // namespace kpt
