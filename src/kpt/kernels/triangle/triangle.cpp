@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/triangle/triangle.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "kpt/base/threads.h"
 #include "kpt/kernels/lib/launch.h"
+#include "kpt/kernels/triangle/triangle_problem.h"
 
 namespace kpt {
-namespace {
-
-Verdict supports(const Problem& p) {
+Verdict triangle_supports(const Problem& p) {
   const TensorDesc* x = p.operand(0);
   if (!x || p.outputs.size() != 1) return no("want one tensor in and one out");
   if (x->sizes.rank() < 2) return no("x ", *x, " is no matrix");
   if (x->sizes != p.outputs[0].sizes || x->dtype != p.outputs[0].dtype) return no("from ", *x, " to ", p.outputs[0]);
   return p.outputs[0].is_contiguous() ? yes() : no("output ", p.outputs[0], " is not dense");
 }
+
+namespace {
 
 std::unique_ptr<Launch> make(const Problem& p) {
   const TensorDesc x = *p.operand(0);
@@ -62,8 +61,8 @@ std::unique_ptr<Launch> make_reference(const Problem& p) {
 
 void register_triangle(KernelRegistry& registry) {
   for (const char* op : {"aten.tril", "aten.triu"}) {
-    add_cpu(registry, op, "triangle", supports, make);
-    add_reference(registry, op, "triangle", supports, make_reference);
+    add_cpu(registry, op, "triangle", triangle_supports, make);
+    add_reference(registry, op, "triangle", triangle_supports, make_reference);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kpt/kernels/conformance.h"
+#include "kpt/kernels/lib/cuda/work.h"
 
 namespace kpt {
 namespace {
@@ -18,6 +19,14 @@ std::vector<conformance::Case> cases(const std::string& op, DType d) {
                             {dense(d, {3, 5, 8})}));
   all.push_back(make_case(cat("turned", d), op, {conformance::transposed(d, {300, 200})}, {In{0}}, {{"diagonal", 1}},
                           {dense(d, {300, 200})}));
+  for (int diagonal : {-70, 0, 5}) {
+    all.push_back(make_case(cat("words", diagonal, d), op, {conformance::padded(d, {2, 64, 96}, 32)}, {In{0}},
+                            {{"diagonal", diagonal}}, {dense(d, {2, 64, 96})}));
+  }
+  all.push_back(
+      make_case(cat("large", d), op, {dense(d, {1024, 1024})}, {In{0}}, {{"diagonal", -1}}, {dense(d, {1024, 1024})}));
+  all.push_back(make_case(cat("mask", d), op, {dense(DType::boolean, {3, 64, 64})}, {In{0}}, {{"diagonal", 0}},
+                          {dense(DType::boolean, {3, 64, 64})}));
   all.push_back(make_case(cat("bool", d), op, {dense(DType::boolean, {9, 9})}, {In{0}}, {{"diagonal", 0}},
                           {dense(DType::boolean, {9, 9})}));
   return all;
@@ -36,6 +45,18 @@ TEST(Triangle, HandComputed) {
   };
   EXPECT_EQ(run("aten.tril", 0), (std::vector<int64_t>{1, 0, 0, 4, 5, 0}));
   EXPECT_EQ(run("aten.triu", 1), (std::vector<int64_t>{0, 2, 3, 0, 0, 6}));
+}
+
+TEST(Triangle, OnAGpuElementsMove16BytesAtATimeWhereTheyCan) {
+  const auto config = [](const TensorDesc& x) {
+    Problem p = make_case("", "aten.tril", {x}, {In{0}}, {{"diagonal", 0}}, {dense(x.dtype, x.sizes)}).problem;
+    p.gpu.multiprocessors = 132;
+    const CudaWork work = kernel_registry().find(p.op, "cuda")[0]->work(p);
+    return cat(work.config, " x ", work.calls[0].shape.grid[0]);
+  };
+  EXPECT_EQ(config(dense(DType::boolean, {2048, 2048})), "16 elements at once, blocks of 256 x 512");
+  EXPECT_EQ(config(dense(DType::f32, {2049, 2049})), "1 elements at once, blocks of 256 x 8201");
+  EXPECT_EQ(config(conformance::transposed(DType::bf16, {64, 64})), "1 elements at once, blocks of 64 x 64");
 }
 
 }  // namespace
