@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kpt/kernels/group_norm/group_norm.h"
-
 #include <cmath>
 
 #include "kpt/base/threads.h"
+#include "kpt/kernels/group_norm/group_norm_problem.h"
 #include "kpt/kernels/group_norm/group_row.h"
 #include "kpt/kernels/lib/cpu/isa.h"
 #include "kpt/kernels/lib/launch.h"
@@ -23,7 +22,9 @@ Verdict reference_supports(const Problem& p) {
   return yes();
 }
 
-Verdict supports(const Problem& p) {
+}  // namespace
+
+Verdict group_norm_supports(const Problem& p) {
   if (Verdict v = reference_supports(p); !v) return v;
   const DType dtype = p.operand(0)->dtype;
   if (!elem_of(dtype)) return no("dtype ", dtype);
@@ -31,6 +32,8 @@ Verdict supports(const Problem& p) {
     if (d && (d->dtype != dtype || !d->is_contiguous())) return no("got ", *d, ", want dense ", dtype);
   return yes();
 }
+
+namespace {
 
 std::unique_ptr<Launch> make(const Problem& p) {
   const TensorDesc x = *p.operand(0);
@@ -85,7 +88,7 @@ std::unique_ptr<Launch> make_reference(const Problem& p) {
 }  // namespace
 
 void register_group_norm(KernelRegistry& registry) {
-  add_cpu(registry, "aten.group_norm", "group_norm", supports, make);
+  add_cpu(registry, "aten.group_norm", "group_norm", group_norm_supports, make);
   add_reference(registry, "aten.group_norm", "group_norm", reference_supports, make_reference);
 }
 
