@@ -108,6 +108,40 @@ TEST(Engine, AWeightEditedInPlaceIsSeenAlsoThroughMergedWeights) {
   EXPECT_LT(worst(after, slow->run({x})[0]), 1e-3);
 }
 
+// One step of a model with state: row %i of the cache becomes x, then the cache is summed.
+const char* kState =
+    "kpt.graph 1\ninput %x : f32[1, 4]\ninput %i : i64[1]\nweight %c \"cache\" : f32[3, 4]\n"
+    "%r = aten.relu(%x) : f32[1, 4]\n%n = kpt.write_(%c, %i, %r, dim=0) : f32[3, 4]\n"
+    "%y = aten.sum.dim_IntList(%n, dim=[0], keepdim=false, dtype=none) : f32[4]\nreturn %y\n";
+
+TEST(Engine, StateIsWrittenInPlaceAndReadAtTheNextCall) {
+  auto weights =
+      std::make_shared<Editable>(std::map<std::string, Tensor>{{"cache", Tensor::zeros(DType::f32, {3, 4})}});
+  auto model = Model::compile(parse(kState), weights, {});
+  const auto step = [&](int64_t at, float value) {
+    return model
+        ->run({Tensor::from<float>(DType::f32, {1, 4}, {value, value, -1, 0}),
+               Tensor::from<int64_t>(DType::i64, {1}, {at})})[0]
+        .at(0);
+  };
+  EXPECT_EQ(step(1, 5), 5);
+  EXPECT_EQ(step(2, 7), 12);
+  EXPECT_EQ(step(1, 1), 8);
+  std::vector<double> rows;
+  for (int64_t r = 0; r < 3; ++r) rows.push_back(weights->held[0].at(r * 4));
+  EXPECT_EQ(rows, (std::vector<double>{0, 1, 7}));
+}
+
+TEST(Engine, AWriteThatNobodyReadsIsDoneAllTheSame) {
+  auto weights =
+      std::make_shared<Editable>(std::map<std::string, Tensor>{{"cache", Tensor::zeros(DType::f32, {3, 4})}});
+  std::string text = kState;
+  text.replace(text.find("(%n, dim=[0]"), 3, "(%r");
+  auto model = Model::compile(parse(text), weights, {});
+  model->run({Tensor::from<float>(DType::f32, {1, 4}, {1, 2, 3, 4}), Tensor::from<int64_t>(DType::i64, {1}, {2})});
+  EXPECT_EQ(weights->held[0].at(9), 2);
+}
+
 TEST(Engine, AWeightOfAnotherSizeIsRefusedWithItsName) {
   auto weights = mlp_weights();
   auto model = Model::compile(parse(kMlp), weights, {});

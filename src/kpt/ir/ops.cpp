@@ -111,6 +111,7 @@ constexpr OpInfo kUnsorted[] = {
     other("kpt.convolution"),
     other("kpt.attention"),
     other("kpt.rotary"),
+    other("kpt.write_"),
     other("aten.linear"),
     other("aten.matmul"),
     other("aten.bmm"),

@@ -109,6 +109,26 @@ int64_t at_or_last(const std::vector<int64_t>& v, size_t i, int64_t otherwise) {
   return i < v.size() ? v[i] : v.back();
 }
 
+void index_copy(RuleChecker& c) {
+  std::vector<Sym> want = c.sizes(0);
+  c.out_shape(want);
+  const int d = c.axis(get_int(c.node.kwargs, "dim", 0), static_cast<int>(want.size()));
+  if (!c.ok() || !c.rank_is(1, 1)) return;
+  want[static_cast<size_t>(d)] = c.dim(1, 0);
+  c.shape(c.sizes(2), want, "source");
+  if (c.has(0)) c.dtype(c.out().dtype, c.node.operand(0)->type.dtype, "output");
+}
+
+// Written in place: what else read the state would see it before or after, as the steps happen to lie.
+void write(RuleChecker& c) {
+  index_copy(c);
+  const Value* state = c.node.operand(0);
+  if (!state) return;
+  if (state->kind != Value::Kind::weight) return c.fail("got %", state->name, ", want a weight: only state is written");
+  if (state->users.size() != 1)
+    c.fail("got %", state->name, ", which other nodes read too: want them to read the output");
+}
+
 void convolution(RuleChecker& c) {
   const int rank = static_cast<int>(c.sizes(0).size());
   if (rank < 3 || !c.rank_is(1, rank)) return;
@@ -150,6 +170,7 @@ void add_matmul_rules(RuleTable& table) {
   table["aten.embedding"] = embedding;
   table["aten.index_select"] = index_select;
   table["aten.gather"] = gather;
+  table["kpt.write_"] = write;
   table["aten.convolution"] = convolution;
   table["kpt.convolution"] = convolution;
 }

@@ -15,6 +15,8 @@ input %m : bool[b, s]
 input %q : f32[b, 12, s, 32]
 input %kv : f32[b, 4, s, 32]
 input %img : f32[b, 3, 32, 32]
+input %at : i64[1]
+input %v1 : f32[1, 8]
 weight %w "w" : f32[4, 8]
 weight %v "v" : f32[8]
 weight %f "f" : f32[16, 3, 3, 3]
@@ -31,10 +33,10 @@ void expect_no(std::string_view line, std::string_view reason) {
 TEST(Verify, MessageHoldsLineTextGotWantAndStack) {
   EXPECT_EQ(
       verdict("%h = aten.linear(%x, %w, none) : f32[b, s, 5]  @ \"enc.0\" \"model.py:95 forward < run.py:3 main\""),
-      "line 13, %h = aten.linear(%x, %w, none) : f32[b, s, 5]: got output [b, s, 5], want [b, s, 4] "
+      "line 15, %h = aten.linear(%x, %w, none) : f32[b, s, 5]: got output [b, s, 5], want [b, s, 4] "
       "(at model.py:95 forward < run.py:3 main)");
   EXPECT_EQ(verdict("%h = aten.linear(%x, %w, none) : f32[b, s, 5]  @ \"enc.0\""),
-            "line 13, %h = aten.linear(%x, %w, none) : f32[b, s, 5]: got output [b, s, 5], want [b, s, 4] (in enc.0)");
+            "line 15, %h = aten.linear(%x, %w, none) : f32[b, s, 5]: got output [b, s, 5], want [b, s, 4] (in enc.0)");
 }
 
 TEST(Verify, GoodNodesPass) {
@@ -47,6 +49,7 @@ TEST(Verify, GoodNodesPass) {
            "%h = kpt.attention(%q, %kv, %kv, %m, scale=0.5, mask_kind=\"key\", layout=\"bshd\") : f32[b, s, 12, 32]",
            "%h = kpt.rotary(%x, %x, %v) : f32[b, s, 8]",
            "%h = aten.embedding(%w, %ids, padding_idx=-1) : f32[b, s, 8]",
+           "%h = kpt.write_(%w, %at, %v1, dim=0) : f32[4, 8]",
            "%h = aten.reshape(%x, shape=[b*s, 8]) : f32[b*s, 8]",
            "%h = aten.slice.Tensor(%x, dim=1, start=0, end=s, step=2) : f32[b, floordiv(s + 1, 2), 8]",
            "%h = aten.select.int(%x, dim=1, index=s - 1) : f32[b, 8]",
@@ -74,6 +77,11 @@ TEST(Verify, ShapeRulesSayNo) {
             "got 32 for the inner size of x against the weight's, want 8");
   expect_no("%h = aten.linear(none, %w, none) : f32[4]", "got no tensor as argument 0, want one");
   expect_no("%h = kpt.linear(%x, %w, none, %x, act=\"none\") : f32[b, s, 4]", "got residual [b, s, 8], want [b, s, 4]");
+  expect_no("%h = kpt.write_(%w, %at, %w, dim=0) : f32[4, 8]", "got source [4, 8], want [1, 8]");
+  expect_no("%h = kpt.write_(%w, %at, %v1, dim=0) : f32[5, 8]", "got output [5, 8], want [4, 8]");
+  expect_no("%h = kpt.write_(%v1, %at, %v1, dim=0) : f32[1, 8]", "got %v1, want a weight");
+  expect_no("%o = aten.relu(%w) : f32[4, 8]\n%h = kpt.write_(%w, %at, %v1, dim=0) : f32[4, 8]",
+            "got %w, which other nodes read too");
   expect_no("%h = aten.mm(%w, %w) : f32[4, 8]", "got 8 for the inner size, want 4");
   expect_no("%h = aten.bmm(%w, %w) : f32[4, 8]", "got rank 2 for argument 0, want 3");
   expect_no("%h = aten.add.Tensor(%w, %img) : f32[b, 3, 32, 32]", "got [4, 8], which does not broadcast");
@@ -168,7 +176,7 @@ TEST(Verify, OrThrowNamesThePass) {
     FAIL() << "want an Error";
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::internal);
-    EXPECT_EQ(std::string(e.what()).rfind("[ir.verify] after cse: line 13, %h = aten.neg(%x)", 0), 0u) << e.what();
+    EXPECT_EQ(std::string(e.what()).rfind("[ir.verify] after cse: line 15, %h = aten.neg(%x)", 0), 0u) << e.what();
   }
 }
 

@@ -25,6 +25,9 @@ bool is_lookup(const std::string& op) {
   return is_one_of(op, {"aten.embedding", "aten.index_select", "aten.index.Tensor", "aten.gather"});
 }
 
+// In place: the state itself is neither read nor written but for the slices.
+bool is_write(const Problem& p) { return p.op == "kpt.write_" && p.inputs.size() == 3; }
+
 int64_t attention_flops(const Problem& p) {
   const TensorDesc &q = p.inputs[0], &k = p.inputs[1], &v = p.inputs[2];
   const int64_t pairs = q.sizes[0] * q.sizes[1] * q.sizes[2] * k.sizes[2];
@@ -64,6 +67,11 @@ std::optional<int64_t> flops_of(const Problem& p) {
 Cost cost_of(const Problem& problem) {
   Cost cost;
   cost.flops = flops_of(problem);
+  if (is_write(problem)) {
+    cost.bytes_written = static_cast<int64_t>(problem.inputs[2].bytes());
+    cost.bytes_read = read_bytes(problem.inputs[1]) + read_bytes(problem.inputs[2]);
+    return cost;
+  }
   for (const TensorDesc& t : problem.outputs) cost.bytes_written += static_cast<int64_t>(t.bytes());
   for (size_t i = 0; i < problem.inputs.size(); ++i) {
     int64_t bytes = read_bytes(problem.inputs[i]);

@@ -26,6 +26,13 @@ TEST(Cost, AddmmTakesTheSharedLengthFromItsSecondOperand) {
   EXPECT_EQ(cost_of(problem("aten.addmm", {f32({5}), f32({3, 7}), f32({7, 5})}, {f32({3, 5})})).flops, 2 * 3 * 5 * 7);
 }
 
+TEST(Cost, AWriteMovesItsSlicesAlone) {
+  const Cost c =
+      cost_of(problem("kpt.write_", {f32({16, 2048, 64}), f32({1}), f32({16, 1, 64})}, {f32({16, 2048, 64})}));
+  EXPECT_EQ(c.bytes_read, 4LL * (1 + 16 * 64));
+  EXPECT_EQ(c.bytes_written, 4LL * 16 * 64);
+}
+
 TEST(Cost, CausalAttentionIsHalf) {
   const std::vector<TensorDesc> qkv = {f32({2, 4, 16, 8}), f32({2, 4, 32, 8}), f32({2, 4, 32, 10})};
   const int64_t full = 2LL * 2 * 4 * 16 * 32 * (8 + 10);

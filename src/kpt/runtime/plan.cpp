@@ -152,6 +152,7 @@ class Planner {
   }
 
   void place_step(Node* node) {
+    if (node->op == "kpt.write_") return place_write(node);
     const bool once = in_prologue(*node);
     for (Value* out : node->outputs) {
       if (once) prologue_.insert(out);
@@ -162,6 +163,13 @@ class Planner {
     choose_layout(node);
     PlanStep step{node, places_of(node->inputs), places_of(node->outputs)};
     (once ? plan_.prologue : plan_.steps).push_back(std::move(step));
+  }
+
+  // In place: the weight's own memory, which nobody reads before (ir/rules_matmul.cpp asks for that).
+  void place_write(Node* node) {
+    plan_.places[node->out()] = plan_.places.at(node->operand(0));
+    choose_layout(node);
+    plan_.steps.push_back({node, places_of(node->inputs), places_of(node->outputs)});
   }
 
   enum class Answer { none, fallback, own };

@@ -49,6 +49,20 @@ TEST(Plan, WeightsOnlyNodesRunOnce) {
   EXPECT_EQ(plan_of(text, false).steps.size(), 2u);
 }
 
+TEST(Plan, StateIsWrittenWhereItLiesAndReturnedAsACopy) {
+  const Plan plan = plan_of(
+      "kpt.graph 1\ninput %x : f32[2, 1, 4]\ninput %i : i64[1]\nweight %c \"cache\" : f32[2, 9, 4]\n"
+      "%n = kpt.write_(%c, %i, %x, dim=1) : f32[2, 9, 4]\n%y = aten.relu(%n) : f32[2, 9, 4]\nreturn %y, %n\n");
+  ASSERT_EQ(plan.steps.size(), 3u);
+  EXPECT_TRUE(plan.prologue.empty());
+  const int state = plan.steps[0].inputs[0].buffer;
+  EXPECT_EQ(plan.buffers[static_cast<size_t>(state)].kind, BufferKind::weight);
+  EXPECT_EQ(plan.steps[0].outputs[0].buffer, state);
+  EXPECT_EQ(plan.steps[1].inputs[0].buffer, state);
+  EXPECT_EQ(plan.steps[2].node->op, "kpt.copy");
+  EXPECT_EQ(plan.arena_bytes().value(), 0);
+}
+
 TEST(Plan, AWeightExpandedToTheBatchIsNoMatterForThePrologue) {
   const Plan plan = plan_of(
       "kpt.graph 1\nsym b in [1, 8] hint 2\ninput %x : f32[b, 4]\nweight %w \"w\" : f32[4]\n"
