@@ -120,8 +120,9 @@ TEST(WriteCuda, CompilesForEachArchitecture) {
   if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
   const Case c = write(dense(DType::f32, {4, 2}), dense(DType::i64, {2}), dense(DType::f32, {2, 2}), 0);
   for (const auto& k : kernel_registry().find("kpt.write_", "cuda"))
-    if (k->work)
+    if (k->work) {
       for (int arch : {80, 90, 100}) EXPECT_EQ(check_cuda_work(k->work(c.problem), arch), "") << arch;
+    }
 }
 
 }  // namespace
