@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.utils._pytree as pytree
 from torch import nn
 
 import kernel_pytorch as kpt
@@ -94,6 +95,47 @@ def test_plain_program_is_taken(saved: Path) -> None:
     assert "kpt.linear" in capture_pt2(saved).text or "aten.linear" in capture_pt2(saved).text
     loaded = models.load(str(saved))
     assert loaded.model(torch.randn(5, 8), mask=torch.ones(5, 4))["flat"].shape == (40,)
+
+
+class Arithmetic(nn.Module):
+    """Sizes that torch writes with Mod, FloorDiv and Max, and guards on them."""
+
+    def forward(self, x: torch.Tensor) -> tuple:
+        padded = nn.functional.pad(x, (0, (-x.shape[1]) % 4))
+        return padded.reshape(x.shape[0], -1, 4).mean(1), x[:, : max(x.shape[1] // 2, 1)]
+
+
+def bert() -> nn.Module:
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    return BertModel(BertConfig(vocab_size=50, **sizes)).eval()
+
+
+def image_net() -> nn.Module:
+    convolution = nn.Conv2d(3, 4, 3, padding=1)
+    return nn.Sequential(
+        convolution, nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 2)
+    ).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "sample"),
+    [
+        (Arithmetic, lambda: torch.randn(3, 10)),
+        (bert, lambda: torch.ones(2, 7, dtype=torch.long)),
+        (image_net, lambda: torch.randn(2, 3, 8, 8)),
+        (lambda: nn.LSTM(4, 8, batch_first=True).eval(), lambda: torch.randn(2, 5, 4)),
+    ],
+)
+def test_programs_of_every_kind_are_taken(tmp_path: Path, make: Callable, sample: Callable) -> None:
+    model, x = make(), sample()
+    auto = torch.export.Dim.AUTO
+    sizes = ({0: auto, 1: auto},) if x.dim() == 2 else None
+    torch.export.save(torch.export.export(model, (x,), dynamic_shapes=sizes, strict=False), tmp_path / "m.pt2")
+    with torch.no_grad():
+        got, want = pt2.open_program(tmp_path / "m.pt2").module()(x), model(x)
+    torch.testing.assert_close(pytree.tree_leaves(got), pytree.tree_leaves(want))
 
 
 @pytest.mark.parametrize("name", ["data/weights/model.pt", "data/constants/model.pt", "data/sample_inputs/model.pt"])
