@@ -28,7 +28,10 @@ void share_allocator() {
       const auto tensor = std::make_shared<at::Tensor>(at::empty({bytes}, at::TensorOptions(at::kByte).device(device)));
       return {tensor, tensor->mutable_data_ptr()};
     } catch (const c10::OutOfMemoryError& e) {
-      throw_error(ErrorKind::resource, "bridge", e.what_without_backtrace());
+      const CudaMemory now = cuda_memory(index);
+      throw_error(ErrorKind::resource, "bridge",
+                  cat("got no ", bytes, " bytes on cuda:", index, ", which has ", now.free_bytes, " free of ",
+                      now.total_bytes, ": ", e.what_without_backtrace()));
     }
   });
 }

@@ -103,7 +103,11 @@ std::vector<at::Tensor> TorchModel::run(std::vector<at::Tensor> inputs) {
   const RunOptions options{place.stream(), [&outputs, this](int index, const TensorDesc& desc) {
                              const at::IntArrayRef sizes(desc.sizes.begin(), static_cast<size_t>(desc.sizes.rank()));
                              at::Tensor& out = outputs[static_cast<size_t>(index)];
-                             out = at::empty(sizes, at::TensorOptions(to_torch(desc.dtype)).device(device_));
+                             try {
+                               out = at::empty(sizes, at::TensorOptions(to_torch(desc.dtype)).device(device_));
+                             } catch (const c10::OutOfMemoryError& e) {
+                               throw_error(ErrorKind::resource, "bridge", e.what_without_backtrace());
+                             }
                              return Tensor{desc, out.mutable_data_ptr(), nullptr};
                            }};
   const std::vector<Tensor> results = model_->run(borrow_inputs(inputs), options);
@@ -126,6 +130,12 @@ std::string TorchModel::profile(std::vector<at::Tensor> inputs, int64_t rounds) 
   KPT_CHECK(rounds >= 1 && rounds <= 100000, "bridge", "got ", rounds, " rounds, want 1 to 100000");
   const Place place(device_, inputs);
   return model_->profile(borrow_inputs(inputs), static_cast<int>(rounds));
+}
+
+int64_t TorchModel::call_bytes(std::vector<at::Tensor> inputs) {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  const Place place(device_, inputs);
+  return model_->call_bytes(borrow_inputs(inputs));
 }
 
 void TorchModel::set_weight(int64_t index, at::Tensor tensor) {

@@ -38,9 +38,10 @@ class TorchModel final : public torch::CustomClassHolder {
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs);
   std::vector<at::Tensor> probe(std::vector<at::Tensor> inputs, std::vector<std::string> keep);
   std::string profile(std::vector<at::Tensor> inputs, int64_t rounds);
-  void set_weight(int64_t index, at::Tensor tensor);  // waits for runs in flight
-  void refresh_weights();                             // what was derived from weights is made again at the next run
-  void trim() { model_->trim(); }                     // idle arenas are freed
+  void set_weight(int64_t index, at::Tensor tensor);   // waits for runs in flight
+  void refresh_weights();                              // what was derived from weights is made again at the next run
+  int64_t call_bytes(std::vector<at::Tensor> inputs);  // what a call takes beside the weights
+  int64_t trim() { return model_->trim(); }            // idle arenas are freed; the bytes they held
   const Model& model() const { return *model_; }
 
  private:

@@ -9,10 +9,13 @@
 #include "aten.h"
 #include "gpu.h"
 #include "kpt/base/settings.h"
+#include "kpt/cuda/driver.h"
+#include "kpt/cuda/memory.h"
 #include "kpt/hardware/cpu.h"
 #include "kpt/ir/text.h"
 #include "kpt/validation/validation.h"
 #include "kpt/version.h"
+#include "log.h"
 #include "model.h"
 #include "tensors.h"
 
@@ -95,6 +98,14 @@ std::string hardware_op() {
   });
 }
 
+// {free, total} bytes of a GPU, as the device says: other processes count.
+std::vector<int64_t> device_memory_op(int64_t index) {
+  return guarded([&] {
+    const CudaMemory now = cuda_memory(static_cast<int>(index));
+    return std::vector<int64_t>{now.free_bytes, now.total_bytes};
+  });
+}
+
 using ModelPtr = c10::intrusive_ptr<TorchModel>;
 
 void define_model(torch::Library& library) {
@@ -117,7 +128,11 @@ void define_model(torch::Library& library) {
       .def("set_weight", [](const ModelPtr& m, int64_t index,
                             at::Tensor tensor) { guarded([&] { m->set_weight(index, std::move(tensor)); }); })
       .def("refresh_weights", [](const ModelPtr& m) { guarded([&] { m->refresh_weights(); }); })
-      .def("trim", [](const ModelPtr& m) { guarded([&] { m->trim(); }); })
+      .def("call_bytes",
+           [](const ModelPtr& m, std::vector<at::Tensor> inputs) {
+             return guarded([&] { return m->call_bytes(std::move(inputs)); });
+           })
+      .def("trim", [](const ModelPtr& m) { return guarded([&] { return m->trim(); }); })
       .def("report", [](const ModelPtr& m) { return guarded([&] { return m->model().report(); }); })
       .def("text", [](const ModelPtr& m) { return guarded([&] { return m->model().text(); }); })
       .def("plan_text", [](const ModelPtr& m) { return guarded([&] { return m->model().plan_text(); }); })
@@ -152,6 +167,11 @@ TORCH_LIBRARY(kernel_pytorch, m) {
         [](const std::string& key, const std::string& text) { guarded([&] { set_setting(key, text); }); });
   m.def("hardware() -> str", hardware_op);
   m.def("gpus() -> str", [] { return guarded([] { return gpus_json(); }); });
+  m.def("device_memory(int index) -> int[]", device_memory_op);
+  m.def("device_fault() -> str", [] { return cuda_fault(); });
+  m.def("trim_idle() -> int", [] { return guarded([] { return trim_idle_models(); }); });
+  m.def("keep_log() -> ()", keep_log);
+  m.def("take_log() -> str", [] { return guarded(take_log); });
   m.def("version() -> str", [] { return std::string(KPT_VERSION); });
   m.def("built_for() -> str", [] { return std::string(KPT_TORCH_VERSION); });
 }

@@ -91,6 +91,15 @@ void nan_on_one_input(const Launch& inner, const Problem& p, const RunArgs& args
 
 void throws(const Launch&, const Problem&, const RunArgs&) { throw std::runtime_error("planted: the kernel throws"); }
 
+// How many more calls of `refuses` fail, and how. Set by kpt_set_refusals().
+std::atomic<int> refusals{0};
+std::atomic<ErrorKind> refusal{ErrorKind::resource};
+
+void refuses(const Launch& inner, const Problem&, const RunArgs& args) {
+  if (refusals.fetch_sub(1) > 0) throw_error(refusal.load(), "planted", "refused");
+  inner.run(args);
+}
+
 void garbage(const Launch&, const Problem& p, const RunArgs& args) {
   std::memset(args.outputs[0], 0x5a, p.outputs[0].bytes());
 }
@@ -146,6 +155,7 @@ const std::map<std::string, Fault>& faults() {
       {"spin", kernel_fault("spin", spin)},
       {"nan_on_one_input", kernel_fault("nan_on_one_input", nan_on_one_input)},
       {"throwing_kernel", kernel_fault("throwing_kernel", throws)},
+      {"refusing_kernel", kernel_fault("refusing_kernel", refuses)},
       {"garbage_kernel", kernel_fault("garbage_kernel", garbage)},
   };
   return all;
@@ -155,6 +165,11 @@ const std::map<std::string, Fault>& faults() {
 }  // namespace kpt
 
 extern "C" __attribute__((visibility("default"))) void kpt_set_spin(int64_t nanoseconds) { kpt::spin_ns = nanoseconds; }
+// The next `count` calls of `refusing_kernel` throw an Error of that kind (a number of ErrorKind).
+extern "C" __attribute__((visibility("default"))) void kpt_set_refusals(int count, int kind) {
+  kpt::refusal = static_cast<kpt::ErrorKind>(kind);
+  kpt::refusals = count;
+}
 // 0: done; 1: unknown name.
 extern "C" __attribute__((visibility("default"))) int kpt_plant(const char* name) {
   auto it = kpt::faults().find(name);

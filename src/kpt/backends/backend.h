@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -44,6 +45,11 @@ struct RecordedPlace {
   int64_t bytes;
 };
 
+// What a device says of its memory now: other processes count.
+struct DeviceMemory {
+  int64_t free_bytes = 0, total_bytes = 0;
+};
+
 // One device in hand: its memory, its order of execution. Thread-safe. `stream`: a CUstream, null for the default
 // stream and on the CPU. Everything is queued on the stream; only wait() waits.
 class KPT_API Device {
@@ -56,6 +62,8 @@ class KPT_API Device {
   virtual Memory allocate(int64_t bytes, void* stream) const = 0;
   virtual void copy(void* to, const void* from, int64_t bytes, void* stream) const = 0;
   virtual void wait(void* stream) const = 0;
+  virtual std::optional<DeviceMemory> memory() const { return std::nullopt; }  // none: it does not say
+  virtual std::string label() const { return "cpu"; }                          // for messages: "cuda:1"
   // Runs `work` on a stream of its own that keeps instead of executing. Null where the device cannot (the CPU).
   virtual std::unique_ptr<Recording> record(const std::vector<RecordedPlace>& /*inputs*/,
                                             const std::vector<RecordedPlace>& /*outputs*/,
@@ -78,7 +86,7 @@ class KPT_API Backend {
                                             const SelectOptions& options) const = 0;
   // False: steps are planned and counted but not run, outputs stay undefined (null device: tests of planning anywhere).
   virtual bool executes() const { return true; }
-  // The index-th device of this kind. Throws Error{device} where it is not there.
+  // The index-th device of this kind. Throws Error{device, no_driver, library, capability} where it is not usable.
   virtual std::shared_ptr<const Device> open(int index) const;
 };
 

@@ -10,6 +10,13 @@ std::string_view name(ErrorKind kind) {
     case ErrorKind::resource: return "resource";
     case ErrorKind::device: return "device";
     case ErrorKind::internal: return "internal";
+    case ErrorKind::no_driver: return "no_driver";
+    case ErrorKind::library: return "library";
+    case ErrorKind::capability: return "capability";
+    case ErrorKind::architecture: return "architecture";
+    case ErrorKind::compile: return "compile";
+    case ErrorKind::launch: return "launch";
+    case ErrorKind::fault: return "fault";
   }
   return "unknown";
 }

@@ -19,7 +19,20 @@ std::string cat(const Args&... args) {
 }
 
 // What kind of fault an Error reports; Python maps each to a subclass of KernelPyTorchError.
-enum class ErrorKind { bad_input, unsupported, resource, device, internal };
+enum class ErrorKind {
+  bad_input,
+  unsupported,
+  resource,  // memory, disk
+  device,    // a device that is not there, or a call of its driver that failed
+  internal,
+  no_driver,     // none on this machine, or one too old
+  library,       // a library of the vendor is missing or too old
+  capability,    // the GPU is older than what the kernels are written for
+  architecture,  // the GPU is newer than the compiler in hand
+  compile,       // a kernel's source was refused by the compiler
+  launch,        // a kernel was refused by the driver; nothing ran
+  fault,         // a kernel failed while it ran: the device's context is lost
+};
 
 KPT_API std::string_view name(ErrorKind kind);
 

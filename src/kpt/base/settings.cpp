@@ -32,9 +32,12 @@ constexpr auto kTable = std::to_array<SettingInfo>({
     {"dump_dir", "KPT_DUMP_DIR", text, "", 0, 0, "",
      "Folder that gets the graph's text after every pass that changed it; empty writes nothing."},
     {"cuda_path", "KPT_CUDA_PATH", text, "", 0, 0, "",
-     "Folders with NVIDIA's libraries (NVRTC, cuBLASLt, cuDNN), separated by commas; searched before the loader's path."},
+     "Folders with NVIDIA's libraries (NVRTC, cuBLASLt, cuDNN), separated by commas; searched before the loader's "
+     "path."},
     {"cache_dir", "KPT_CACHE_DIR", text, "", 0, 0, "",
      "Folder for compiled CUDA kernels; empty takes $XDG_CACHE_HOME or ~/.cache, then kernel_pytorch."},
+    {"sync", "KPT_SYNC", boolean, "0", 0, 1, "",
+     "Wait for the GPU after every step and record nothing, so that a fault names the step it happened in; slow."},
     {"log", "KPT_LOG", choice, "warn", 0, 0, "error warn info debug", "Least important level of log line to print."},
 });
 static_assert(kTable.size() <= kMaxSettings);

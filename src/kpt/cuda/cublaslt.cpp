@@ -44,7 +44,7 @@ const Opened& opened() {
 Verdict cublaslt_here() { return opened().verdict; }
 
 const CublasLt& cublaslt() {
-  if (!opened().verdict) throw_error(ErrorKind::device, "cuda.cublaslt", opened().verdict.reason);
+  if (!opened().verdict) throw_error(ErrorKind::library, "cuda.cublaslt", opened().verdict.reason);
   return opened().functions;
 }
 

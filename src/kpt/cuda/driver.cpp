@@ -63,6 +63,8 @@ const Opened& opened() {
 }
 
 std::atomic<bool> poisoned{false};
+std::mutex first_fault_mutex;
+std::string first_fault;
 
 bool is_sticky(CUresult result) {
   switch (result) {
@@ -128,8 +130,10 @@ CUcontext primary_context(int device) {
   static std::vector<CUcontext> contexts;
   const std::lock_guard<std::mutex> lock(mutex);
   const auto at = static_cast<size_t>(device);
-  KPT_CHECK(device >= 0 && at < cuda_devices().size(), "cuda", "got device cuda:", device, ", want one of ",
-            cuda_devices().size(), " devices");
+  cuda();  // throws where there is no driver
+  if (device < 0 || at >= cuda_devices().size())
+    throw_error(ErrorKind::device, "cuda",
+                cat("got device cuda:", device, ", want one of ", cuda_devices().size(), " devices, try cuda:0"));
   if (contexts.size() <= at) contexts.resize(at + 1);
   if (!contexts[at]) {
     CUdevice handle;
@@ -144,26 +148,50 @@ CUcontext primary_context(int device) {
 Verdict cuda_here() { return opened().verdict; }
 
 const CudaDriver& cuda() {
-  if (!opened().verdict) throw_error(ErrorKind::device, "cuda", opened().verdict.reason);
+  if (!opened().verdict)
+    throw_error(ErrorKind::no_driver, "cuda",
+                cat("got ", opened().verdict.reason, ", want an NVIDIA GPU and its driver, try device cpu"));
   return opened().functions;
 }
 
 bool cuda_poisoned() { return poisoned.load(std::memory_order_acquire); }
 
-void cuda_check(CUresult result, std::string_view where) {
-  if (result == CUDA_SUCCESS && !cuda_poisoned()) return;
-  if (result == CUDA_SUCCESS)
-    throw_error(ErrorKind::device, where, "the GPU context was lost by an earlier fault, try a new process");
+std::string cuda_fault() {
+  const std::lock_guard<std::mutex> lock(first_fault_mutex);
+  return first_fault;
+}
+
+namespace {
+
+std::string error_text(CUresult result) {
   const char* label = nullptr;
   const char* text = nullptr;
-  const CudaDriver& d = opened().functions;
-  d.cuGetErrorName(result, &label);
-  d.cuGetErrorString(result, &text);
-  const bool sticky = is_sticky(result);
-  if (sticky) poisoned.store(true, std::memory_order_release);
-  throw_error(result == CUDA_ERROR_OUT_OF_MEMORY ? ErrorKind::resource : ErrorKind::device, where,
-              cat(label ? label : "unknown CUDA error", " (", text ? text : "", ")",
-                  sticky ? "; the GPU context is lost: no later result of this process can be trusted" : ""));
+  if (const CudaDriver& d = opened().functions; opened().verdict) {
+    d.cuGetErrorName(result, &label);
+    d.cuGetErrorString(result, &text);
+  }
+  return label ? cat(label, " (", text ? text : "", ")") : cat("CUDA error ", static_cast<int>(result));
+}
+
+[[noreturn]] void throw_fault(std::string_view where, const std::string& said) {
+  std::string first;
+  {
+    const std::lock_guard<std::mutex> lock(first_fault_mutex);
+    if (first_fault.empty()) first_fault = cat(said, " seen by ", where);
+    first = first_fault;
+  }
+  poisoned.store(true, std::memory_order_release);
+  throw_error(ErrorKind::fault, where,
+              cat("got ", first, ": the GPU context is lost and no later result of this process could be trusted, so ",
+                  "none is given; try a new process, with KPT_SYNC=1 to learn which step failed"));
+}
+
+}  // namespace
+
+void cuda_check(CUresult result, std::string_view where, ErrorKind otherwise) {
+  if (result == CUDA_SUCCESS && !cuda_poisoned()) return;
+  if (cuda_poisoned() || is_sticky(result)) throw_fault(where, error_text(result));
+  throw_error(result == CUDA_ERROR_OUT_OF_MEMORY ? ErrorKind::resource : otherwise, where, error_text(result));
 }
 
 const std::vector<CudaDevice>& cuda_devices() {

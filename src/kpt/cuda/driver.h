@@ -10,22 +10,24 @@
 namespace kpt {
 
 // Every function of libcuda that is called here. Opened at run time: the same library runs where there is no GPU.
-#define KPT_CUDA_DRIVER_FUNCTIONS(X)                                                                                 \
-  X(cuInit)                                                                                                          \
-  X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName)  \
-      X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDeviceGetUuid) X(cuDevicePrimaryCtxRetain) X(cuCtxGetCurrent)  \
-          X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) X(cuMemAlloc) X(cuMemFree) X(cuMemAllocAsync)       \
-              X(cuMemFreeAsync) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async)    \
-                  X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent) X(cuStreamQuery)  \
-                      X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuStreamIsCapturing) X(cuStreamGetCaptureInfo) \
-                          X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphUpload) X(cuGraphDestroy)         \
-                              X(cuGraphExecDestroy) X(cuGraphGetNodes) X(cuGraphNodeGetType)                         \
-                                  X(cuGraphExecMemcpyNodeSetParams) X(cuGraphExecKernelNodeSetParams)                \
-                                      X(cuGraphKernelNodeGetParams) X(cuEventCreate) X(cuEventDestroy)               \
-                                          X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime)               \
-                                              X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction)           \
-                                                  X(cuFuncSetAttribute) X(cuFuncGetAttribute) X(cuLaunchKernelEx)    \
-                                                      X(cuOccupancyMaxActiveBlocksPerMultiprocessor)
+#define KPT_CUDA_DRIVER_FUNCTIONS(X)                                                                                   \
+  X(cuInit)                                                                                                            \
+  X(cuDriverGetVersion)                                                                                                \
+  X(cuGetErrorName)                                                                                                    \
+  X(cuGetErrorString)                                                                                                  \
+  X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDeviceGetUuid) \
+      X(cuDevicePrimaryCtxRetain) X(cuCtxGetCurrent) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo)            \
+          X(cuMemAlloc) X(cuMemFree) X(cuMemAllocAsync) X(cuMemFreeAsync) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync)    \
+              X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize)      \
+                  X(cuStreamWaitEvent) X(cuStreamQuery) X(cuStreamBeginCapture) X(cuStreamEndCapture)                  \
+                      X(cuStreamIsCapturing) X(cuStreamGetCaptureInfo) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) \
+                          X(cuGraphUpload) X(cuGraphDestroy) X(cuGraphExecDestroy) X(cuGraphGetNodes)                  \
+                              X(cuGraphNodeGetType) X(cuGraphExecMemcpyNodeSetParams)                                  \
+                                  X(cuGraphExecKernelNodeSetParams) X(cuGraphKernelNodeGetParams) X(cuEventCreate)     \
+                                      X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime)   \
+                                          X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction)                 \
+                                              X(cuFuncSetAttribute) X(cuFuncGetAttribute) X(cuLaunchKernelEx)          \
+                                                  X(cuOccupancyMaxActiveBlocksPerMultiprocessor)
 
 struct CudaDriver {
 #define KPT_DECLARE(name) decltype(&::name) name = nullptr;
@@ -36,14 +38,15 @@ struct CudaDriver {
 // Opens libcuda.so.1 once and initialises it. Not ok where there is no driver, it is too old (< 12.0), or it has no
 // device; the reason says which. Thread-safe.
 KPT_API Verdict cuda_here();
-// The functions. Throws Error{device} with the reason of cuda_here() where it is not ok.
+// The functions. Throws Error{no_driver} with the reason of cuda_here() where it is not ok.
 KPT_API const CudaDriver& cuda();
 
-// Throws Error{device}, or Error{resource} for CUDA_ERROR_OUT_OF_MEMORY: "[where] CUDA_ERROR_X (text)". Errors that
-// poison the context (illegal address, launch failure) say so: no later result of this process may be trusted.
-KPT_API void cuda_check(CUresult result, std::string_view where);
-// True after a sticky error was seen: every later cuda_check throws. A wrong answer must never follow a fault.
+// Throws Error{otherwise}, or Error{resource} for CUDA_ERROR_OUT_OF_MEMORY: "[where] CUDA_ERROR_X (text)". Errors that
+// poison the context (illegal address, launch failure) are Error{fault}: no later result of this process may be
+// trusted, so every later cuda_check throws Error{fault} with the text of the first one.
+KPT_API void cuda_check(CUresult result, std::string_view where, ErrorKind otherwise = ErrorKind::device);
 KPT_API bool cuda_poisoned();
+KPT_API std::string cuda_fault();  // the first one, "" where there was none
 
 // What a GPU is. Probed once for each device.
 struct CudaDevice {

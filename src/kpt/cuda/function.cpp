@@ -43,7 +43,7 @@ std::string read_cached(const fs::path& file) {
   all << in.rdbuf();
   const std::string text = all.str();
   if (text.size() > 64 && digest(text.substr(64)) == text.substr(0, 64)) return text.substr(64);
-  log(LogLevel::warn, "cuda.cache", file.string(), " is damaged: compiling again");
+  log(LogLevel::warn, "cuda.cache", "event=cache_damaged file=\"", file.string(), '"');
   return "";
 }
 
@@ -56,7 +56,7 @@ void write_cached(const fs::path& file, const std::string& cubin) {
     out << digest(cubin) << cubin;
     out.flush();
     if (!out) {
-      log(LogLevel::info, "cuda.cache", "cannot write ", draft.string(), ": compiled kernels are not kept");
+      log(LogLevel::info, "cuda.cache", "event=cache_not_written file=\"", draft.string(), '"');
       fs::remove(draft, failed);
       return;
     }
@@ -151,7 +151,7 @@ void cuda_launch(const CudaFunction& function, const CudaShape& shape, void** pa
     config.attrs = &attribute;
     config.numAttrs = 1;
   }
-  cuda_check(cuda().cuLaunchKernelEx(&config, function.handle, params, nullptr), where);
+  cuda_check(cuda().cuLaunchKernelEx(&config, function.handle, params, nullptr), where, ErrorKind::launch);
 }
 
 }  // namespace kpt

@@ -91,7 +91,7 @@ void CudaGraph::launch(const std::vector<const void*>& inputs, const std::vector
   KPT_ASSERT(inputs.size() == in_.size() && outputs.size() == out_.size(), "cuda.graph", "other inputs than recorded");
   for (size_t i = 0; i < in_.size(); ++i) set(in_[i], address(inputs[i]), in_[i].to);
   for (size_t i = 0; i < out_.size(); ++i) set(out_[i], out_[i].from, address(outputs[i]));
-  cuda_check(cuda().cuGraphLaunch(exec_, stream), "cuda.graph");
+  cuda_check(cuda().cuGraphLaunch(exec_, stream), "cuda.graph", ErrorKind::launch);
 }
 
 }  // namespace kpt

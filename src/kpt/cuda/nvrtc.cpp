@@ -3,16 +3,20 @@
 
 #include <nvrtc.h>
 
+#include <algorithm>
+
 #include "kpt/base/counters.h"
 #include "kpt/cuda/library.h"
 
 namespace kpt {
 namespace {
 
-#define KPT_NVRTC_FUNCTIONS(X)                                                                                    \
-  X(nvrtcVersion)                                                                                                 \
-  X(nvrtcGetErrorString) X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetCUBINSize) \
-      X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog)
+#define KPT_NVRTC_FUNCTIONS(X)                                                                                  \
+  X(nvrtcVersion)                                                                                               \
+  X(nvrtcGetErrorString)                                                                                        \
+  X(nvrtcCreateProgram)                                                                                         \
+  X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) \
+      X(nvrtcGetProgramLog) X(nvrtcGetNumSupportedArchs) X(nvrtcGetSupportedArchs)
 
 struct Nvrtc {
 #define KPT_DECLARE(name) decltype(&::name) name = nullptr;
@@ -20,6 +24,7 @@ struct Nvrtc {
 #undef KPT_DECLARE
   Verdict verdict;
   int version = 0;
+  std::vector<int> archs;  // that it compiles for, ascending
 };
 
 Nvrtc open_nvrtc() {
@@ -38,12 +43,26 @@ Nvrtc open_nvrtc() {
   int major = 0, minor = 0;
   out.nvrtcVersion(&major, &minor);
   out.version = major * 1000 + minor * 10;
+  int count = 0;
+  if (out.nvrtcGetNumSupportedArchs(&count) == NVRTC_SUCCESS && count > 0) {
+    out.archs.resize(static_cast<size_t>(count));
+    if (out.nvrtcGetSupportedArchs(out.archs.data()) != NVRTC_SUCCESS) out.archs.clear();
+  }
   return out;
 }
 
 const Nvrtc& nvrtc() {
   static const Nvrtc value = open_nvrtc();
   return value;
+}
+
+void check_arch(const Nvrtc& n, int arch) {
+  if (n.archs.empty() || std::find(n.archs.begin(), n.archs.end(), arch) != n.archs.end()) return;
+  const char* attempt = arch > n.archs.back() ? "a newer NVRTC (package nvidia-cuda-nvrtc)" : "device cpu";
+  throw_error(
+      ErrorKind::architecture, "cuda.nvrtc",
+      cat("got compute capability ", arch / 10, ".", arch % 10, ", want one that NVRTC ", n.version / 1000, ".",
+          n.version % 1000 / 10, " compiles for (", n.archs.front(), " to ", n.archs.back(), "), try ", attempt));
 }
 
 }  // namespace
@@ -58,11 +77,12 @@ CudaBinary nvrtc_compile(const std::string& name, const std::string& source, con
   static SpanCounters compiles("cuda.nvrtc");
   const Span span(compiles);
   const Nvrtc& n = nvrtc();
-  if (!n.verdict) throw_error(ErrorKind::device, "cuda.nvrtc", n.verdict.reason);
+  if (!n.verdict) throw_error(ErrorKind::library, "cuda.nvrtc", n.verdict.reason);
+  check_arch(n, arch);
   nvrtcProgram program = nullptr;
   const auto check = [&](nvrtcResult result, const char* what) {
     if (result != NVRTC_SUCCESS)
-      throw_error(ErrorKind::internal, "cuda.nvrtc", cat(what, " of ", name, ": ", n.nvrtcGetErrorString(result)));
+      throw_error(ErrorKind::compile, "cuda.nvrtc", cat(what, " of ", name, ": ", n.nvrtcGetErrorString(result)));
   };
   check(n.nvrtcCreateProgram(&program, source.c_str(), name.c_str(), 0, nullptr, nullptr), "nvrtcCreateProgram");
   struct Destroy {
@@ -84,7 +104,7 @@ CudaBinary nvrtc_compile(const std::string& name, const std::string& source, con
   check(n.nvrtcGetProgramLog(program, out.log.data()), "nvrtcGetProgramLog");
   while (!out.log.empty() && out.log.back() == '\0') out.log.pop_back();
   if (result != NVRTC_SUCCESS)
-    throw_error(ErrorKind::internal, "cuda.nvrtc",
+    throw_error(ErrorKind::compile, "cuda.nvrtc",
                 cat("cannot compile ", name, " for ", cuda_arch_name(arch), ":\n", out.log));
   check(n.nvrtcGetCUBINSize(program, &bytes), "nvrtcGetCUBINSize");
   out.cubin.resize(bytes);

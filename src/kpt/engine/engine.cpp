@@ -48,7 +48,8 @@ class CompiledModel final : public Model {
   std::string plan_text() const override { return executor_.plan().text(); }
   std::string explain(std::string_view value) const override { return explain_value(record_, executor_, value); }
   std::string report() const override { return report_json(record_, executor_); }
-  void trim() override { executor_.trim(); }
+  int64_t call_bytes(const std::vector<Tensor>& inputs) override { return executor_.call_bytes(inputs); }
+  int64_t trim() override { return executor_.trim(); }
   std::map<std::string, int64_t> counters() const override {
     const ExecutorCounters& c = executor_.counters();
     return {{"calls", c.calls},
@@ -58,6 +59,7 @@ class CompiledModel final : public Model {
             {"frames", c.frames},
             {"input_copies", c.input_copies},
             {"recordings", c.recordings},
+            {"recordings_refused", c.recordings_refused},
             {"replays", c.replays}};
   }
 
@@ -81,7 +83,7 @@ std::function<void(std::string_view, const std::string&)> make_dump(const Compil
     std::ofstream file(path);
     file << text;
     if (!file)
-      throw_error(ErrorKind::resource, "engine.dump", cat("cannot write ", path, ", try another KPT_DUMP_DIR"));
+      throw_error(ErrorKind::bad_input, "engine.dump", cat("cannot write ", path, ", try another KPT_DUMP_DIR"));
     if (inner) inner(stage, text);
   };
 }
@@ -136,7 +138,10 @@ const Backend& find_backend(const std::string& device) {
     throw_error(ErrorKind::unsupported, "engine", cat("got device ", device, ", want one of ", known));
   }
   const Verdict there = backend->available();
-  if (!there) throw_error(ErrorKind::device, "engine", cat("device ", device, " is not usable: ", there.reason));
+  if (!there) {
+    backend->open(split_device(device).second);  // throws what exactly is missing
+    throw_error(ErrorKind::device, "engine", cat("device ", device, " is not usable: ", there.reason));
+  }
   return *backend;
 }
 
@@ -202,7 +207,8 @@ Planned plan_what_runs(Graph graph, const Backend& backend, const CompileOptions
     const std::set<std::string> makers = makers_of(planned.plan.unsupported_values, planned.record.rewrites);
     if (again && attempt < kAttempts && !makers.empty()) {
       for (const std::string& key : makers)
-        log(LogLevel::info, "engine", "put back ", key, ": no kernel on ", options.device);
+        log(LogLevel::info, "engine", "event=rewrite_put_back rewrite=\"", key, "\" reason=\"no kernel on ",
+            options.device, '"');
       skip.insert(makers.begin(), makers.end());
       continue;
     }
@@ -216,6 +222,8 @@ Planned plan_what_runs(Graph graph, const Backend& backend, const CompileOptions
 }
 
 }  // namespace
+
+int64_t trim_idle_models() { return trim_idle(); }
 
 std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource> weights,
                                       const CompileOptions& options) {
@@ -232,9 +240,9 @@ std::shared_ptr<Model> Model::compile(Graph graph, std::shared_ptr<WeightSource>
   model->executor().instance(model->executor().plan().hints());  // kernels at the sample's sizes: faults show here
   model->record().prologue_seconds = prologue.seconds();
   model->record().total_seconds = total.seconds();
-  log(LogLevel::info, "engine", "compiled for ", options.device, ", ", options.level, ": ",
-      model->executor().plan().steps.size(), " steps, ", model->record().rewrites.size(), " rewrites, ",
-      model->record().total_seconds, " s");
+  log(LogLevel::info, "engine", "event=plan device=", options.device, " level=", options.level,
+      " steps=", model->executor().plan().steps.size(), " rewrites=", model->record().rewrites.size(),
+      " seconds=", model->record().total_seconds);
   return model;
 }
 

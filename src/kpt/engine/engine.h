@@ -65,11 +65,16 @@ class KPT_API Model {
   virtual std::string report() const = 0;
   // Runs `rounds` calls with a clock around every step; JSON as profile.h says.
   virtual std::string profile(const std::vector<Tensor>& inputs, int rounds) = 0;
-  // Frees the arenas that no call uses now; the next calls take theirs again.
-  virtual void trim() = 0;
+  // What a call with these inputs takes beside the weights: arena, workspace, outputs. Known before it runs.
+  virtual int64_t call_bytes(const std::vector<Tensor>& inputs) = 0;
+  // Frees the arenas and recordings that no call uses now; the next calls take theirs again. The bytes they held.
+  virtual int64_t trim() = 0;
   // Exact counts since compile: shapes planned, prologue runs, arena allocations, calls.
   virtual std::map<std::string, int64_t> counters() const = 0;
 };
+
+// trim() of every model of this process; the bytes that were given back.
+KPT_API int64_t trim_idle_models();
 
 // Every float type made f64 (weights keep theirs and are cast just before each use, after a gather where the use is an
 // embedding, so that no second copy of the weights is ever held). The judge's reference graph.

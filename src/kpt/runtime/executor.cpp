@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "kpt/base/counters.h"
 #include "kpt/base/log.h"
+#include "kpt/base/settings.h"
 #include "kpt/runtime/memory.h"
 
 namespace kpt {
@@ -33,12 +35,14 @@ struct Executor::Frame {
     std::shared_ptr<const Instance> instance;
     std::shared_ptr<const Weights> weights;
     Memory places;  // of inputs and outputs
+    int64_t places_bytes = 0;
     std::unique_ptr<Recording> recording;
   };
   Stream stream = nullptr;
   Memory arena;
   int64_t arena_bytes = 0;
-  std::list<Recorded> recordings;  // most recent first
+  std::list<Recorded> recordings;        // most recent first
+  std::set<const Instance*> unrecorded;  // refused by the device: run step by step
   std::vector<char*> buffers;
   std::vector<int64_t> symbols;
   std::shared_ptr<const Instance> instance;  // of the last run
@@ -53,7 +57,7 @@ struct Executor::Weights {
   std::map<int, size_t> derived_of_buffer;  // plan buffer -> index in derived
 };
 
-Executor::~Executor() = default;
+Executor::~Executor() { leave(); }
 
 Executor::Executor(Plan plan, std::shared_ptr<WeightSource> weights)
     : plan_(std::move(plan)), source_(std::move(weights)) {
@@ -71,6 +75,7 @@ Executor::Executor(Plan plan, std::shared_ptr<WeightSource> weights)
   const std::shared_ptr<void> current = plan_.device->enter();
   if (!plan_.prologue.empty()) prologue_ = make_instance(plan_, plan_.prologue, {});
   if (plan_.backend->executes()) weights_ = load_weights(nullptr);
+  join();
 }
 
 void Executor::match_weights() {
@@ -130,11 +135,15 @@ void Executor::run_prologue(Weights& weights) {
   }
   for (const PlanStep& step : plan_.prologue)
     for (const ValuePlace& p : step.outputs) {
-      Memory memory = plan_.device->allocate(plan_.buffers[static_cast<size_t>(p.buffer)].bytes.value(), nullptr);
+      const int64_t bytes = plan_.buffers[static_cast<size_t>(p.buffer)].bytes.value();
+      Memory memory;
+      with_room(*plan_.device, bytes, "weights made ready", [&] { memory = plan_.device->allocate(bytes, nullptr); });
       buffers[static_cast<size_t>(p.buffer)] = static_cast<char*>(memory.get());
       made[p.buffer] = std::move(memory);
     }
-  const Memory workspace = plan_.device->allocate(prologue_->workspace_bytes, nullptr);
+  Memory workspace;
+  with_room(*plan_.device, prologue_->workspace_bytes, "the workspace of weights made ready",
+            [&] { workspace = plan_.device->allocate(prologue_->workspace_bytes, nullptr); });
   run_steps(*prologue_, buffers, workspace.get(), nullptr, nullptr);
   plan_.device->wait(nullptr);              // calls on any stream may read the results from here on
   for (const PlanStep& step : plan_.steps)  // only what the steps read is kept
@@ -188,9 +197,16 @@ void Executor::give_frame(std::unique_ptr<Frame> frame) {
   free_frames_.push_back(std::move(frame));
 }
 
-void Executor::trim() {
+int64_t Executor::trim() {
+  const std::shared_ptr<void> current = plan_.device->enter();
   std::lock_guard<std::mutex> lock(frames_mutex_);
+  int64_t bytes = 0;
+  for (const auto& frame : free_frames_) {
+    bytes += frame->arena_bytes;
+    for (const auto& r : frame->recordings) bytes += r.places_bytes;
+  }
   free_frames_.clear();
+  return bytes;
 }
 
 void Executor::bad_input(size_t index, const Tensor& got, const std::string& what) const {
@@ -281,22 +297,14 @@ Tensor Executor::allocate(const TensorDesc& desc, Stream stream) const {
 
 void Executor::grow_arena(Frame& frame, int64_t bytes) {
   if (frame.arena_bytes >= bytes) return;
+  if (!frame.recordings.empty())
+    log(LogLevel::info, "runtime", "event=recording_dropped reason=\"a larger arena\" count=", frame.recordings.size());
   frame.recordings.clear();  // they hold the old arena's addresses
-  frame.arena = nullptr;     // freed before the larger one is taken
+  frame.unrecorded.clear();
+  frame.arena = nullptr;  // freed before the larger one is taken
   frame.arena_bytes = 0;
-  const auto take = [&] { frame.arena = plan_.device->allocate(bytes, frame.stream); };
-  try {
-    take();
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::resource) throw;
-    {
-      // What is ours goes first: arenas and recordings of frames that nobody uses now.
-      std::lock_guard<std::mutex> lock(frames_mutex_);
-      free_frames_.clear();
-    }
-    log(LogLevel::warn, "runtime.memory", "freed idle arenas and recordings after: ", e.what());
-    take();
-  }
+  with_room(*plan_.device, bytes, "the arena of a call",
+            [&] { frame.arena = plan_.device->allocate(bytes, frame.stream); });
   frame.arena_bytes = bytes;
   counters_.arena_allocations++;
 }
@@ -323,8 +331,9 @@ void Executor::place_buffers(Frame& frame, const Weights& weights, const std::ve
 }
 
 // The second call of a shape is worth recording.
-bool Executor::repeats(const Instance& instance) const {
-  if (!plan_.device->records() || !instance.recordable) return false;
+bool Executor::repeats(const Frame& frame) const {
+  const Instance& instance = *frame.instance;
+  if (!plan_.device->records() || !instance.recordable || frame.unrecorded.count(&instance)) return false;
   int64_t bytes = 0;
   for (const TensorDesc& d : instance.outputs) bytes += bytes_of(d);
   return bytes <= kRecordedOutputs && instance.runs.fetch_add(1, std::memory_order_relaxed) > 0;
@@ -333,21 +342,42 @@ bool Executor::repeats(const Instance& instance) const {
 // Runs the frame's instance as one recording, made first where there is none. False where it does not repeat.
 bool Executor::replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
                       const std::vector<Tensor>& outputs) {
-  const Instance& instance = *frame.instance;
-  if (!repeats(instance)) return false;
+  if (!repeats(frame)) return false;
   std::vector<const void*> from;
   std::vector<void*> to;
   for (const Tensor& t : inputs) from.push_back(t.data);
   for (const Tensor& t : outputs) to.push_back(t.data);
   auto& kept = frame.recordings;
   auto it = std::find_if(kept.begin(), kept.end(), [&](const auto& r) { return r.instance == frame.instance; });
-  if (it != kept.end() && it->weights != weights) it = (kept.erase(it), kept.end());
-  if (it == kept.end()) {
-    Frame::Recorded made{frame.instance, weights, nullptr, nullptr};
-    int64_t total = 0;
-    for (const Tensor& t : inputs) total += aligned(bytes_of(t.desc));
-    for (const Tensor& t : outputs) total += aligned(bytes_of(t.desc));
-    made.places = plan_.device->allocate(total, frame.stream);
+  if (it != kept.end() && it->weights != weights) {
+    log(LogLevel::info, "runtime", "event=recording_dropped reason=\"weights changed\" count=1");
+    it = (kept.erase(it), kept.end());
+  }
+  if (it != kept.end())
+    kept.splice(kept.begin(), kept, it);
+  else if (!record(frame, weights, inputs, outputs))
+    return false;
+  try {
+    kept.front().recording->replay(from, to, frame.stream);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::fault) throw;
+    queued_fault(e, "replaying the recorded call");
+  }
+  counters_.replays++;
+  return true;
+}
+
+// Puts a recording of the frame's instance first. A device that refuses one (memory, an operation that it does not
+// record) is not asked again by this frame: the call runs step by step. A fault is thrown.
+bool Executor::record(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
+                      const std::vector<Tensor>& outputs) {
+  const Instance& instance = *frame.instance;
+  Frame::Recorded made{frame.instance, weights, nullptr, 0, nullptr};
+  for (const Tensor& t : inputs) made.places_bytes += aligned(bytes_of(t.desc));
+  for (const Tensor& t : outputs) made.places_bytes += aligned(bytes_of(t.desc));
+  try {
+    with_room(*plan_.device, made.places_bytes, "the inputs and outputs of a recorded call",
+              [&] { made.places = plan_.device->allocate(made.places_bytes, frame.stream); });
     std::vector<RecordedPlace> in, out;
     std::vector<const void*> in_pointers;
     std::vector<void*> out_pointers;
@@ -362,38 +392,51 @@ bool Executor::replay(Frame& frame, const std::shared_ptr<const Weights>& weight
     char* const workspace = static_cast<char*>(frame.arena.get()) + instance.arena_bytes;
     made.recording = plan_.device->record(
         in, out, [&](Stream stream) { run_steps(instance, frame.buffers, workspace, stream, nullptr); });
-    counters_.recordings++;
-    if (kept.size() >= kRecordings) kept.pop_back();
-    kept.push_front(std::move(made));
-  } else {
-    kept.splice(kept.begin(), kept, it);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::resource && e.kind() != ErrorKind::device && e.kind() != ErrorKind::launch) throw;
+    counters_.recordings_refused++;
+    log(LogLevel::warn, "runtime", "event=recording_refused kind=", name(e.kind()), " error=\"", e.what(), '"');
+    frame.unrecorded.insert(frame.instance.get());
+    return false;
   }
-  kept.front().recording->replay(from, to, frame.stream);
-  counters_.replays++;
+  counters_.recordings++;
+  auto& kept = frame.recordings;
+  if (kept.size() >= kRecordings) {
+    log(LogLevel::info, "runtime", "event=recording_dropped reason=\"least recently used\" count=1");
+    kept.pop_back();
+  }
+  kept.push_front(std::move(made));
   return true;
 }
 
 namespace {
 
-// On a GPU a step has only been queued when its launch returns: an observer wants it done.
+// On a GPU a step has only been queued when its launch returns: an observer wants it done, and so does whoever wants to
+// know which step failed.
 class Waiting final : public StepObserver {
  public:
-  Waiting(StepObserver& inner, const Device& device, Stream stream) : inner_(inner), device_(device), stream_(stream) {}
-  void before(const BoundStep& step) override { inner_.before(step); }
+  Waiting(StepObserver* inner, const Device& device, Stream stream) : inner_(inner), device_(device), stream_(stream) {}
+  void before(const BoundStep& step) override {
+    if (inner_) inner_->before(step);
+  }
   void after(const BoundStep& step, const std::vector<char*>& buffers) override {
-    device_.wait(stream_);
-    inner_.after(step, buffers);
+    try {
+      device_.wait(stream_);
+    } catch (const Error& e) {
+      step_failed(step, e.kind(), e.what());
+    }
+    if (inner_) inner_->after(step, buffers);
   }
 
  private:
-  StepObserver& inner_;
+  StepObserver* inner_;
   const Device& device_;
   Stream stream_;
 };
 
 }  // namespace
 
-std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
+std::vector<Tensor> Executor::attempt(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
                                       StepObserver* observer, const Finish& finish, Stream stream) {
   KPT_CHECK(plan_.backend->executes(), "runtime", "got a run on device ", plan_.backend->device(),
             ", which only plans; try device cpu");
@@ -431,16 +474,22 @@ std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const O
   std::vector<void*> to;
   for (size_t i = 0; i < instance.outputs.size(); ++i) {
     const TensorDesc& desc = instance.outputs[i];
-    outputs.push_back(allocate ? allocate(static_cast<int>(i), desc) : this->allocate(desc, stream));
+    with_room(*plan_.device, bytes_of(desc), "an output", [&] {
+      outputs.push_back(allocate ? allocate(static_cast<int>(i), desc) : this->allocate(desc, stream));
+    });
     to.push_back(outputs.back().data);
   }
-  if (!observer && !finish && replay(*frame, weights, inputs, outputs)) return outputs;
+  const bool sync = plan_.device->records() && setting_bool("sync");
+  if (!observer && !finish && !sync && replay(*frame, weights, inputs, outputs)) return outputs;
 
   place_buffers(*frame, *weights, from, to);
   char* const workspace = static_cast<char*>(frame->arena.get()) + instance.arena_bytes;
   std::optional<Waiting> waiting;
-  if (observer && plan_.device->records()) observer = &waiting.emplace(*observer, *plan_.device, stream);
-  run_steps(instance, frame->buffers, workspace, stream, observer);
+  if (sync || (observer && plan_.device->records())) {
+    plan_.device->wait(stream);  // what was queued before is not this call's
+    observer = &waiting.emplace(observer, *plan_.device, stream);
+  }
+  run_steps(instance, frame->buffers, workspace, stream, observer, plan_.device.get());
   if (finish) finish(instance, frame->buffers);
   return outputs;
 }
@@ -448,6 +497,37 @@ std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const O
 std::vector<Tensor> Executor::run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
                                   StepObserver* observer, Stream stream) {
   return execute(inputs, allocate, observer, nullptr, stream);
+}
+
+std::vector<Tensor> Executor::execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
+                                      StepObserver* observer, const Finish& finish, Stream stream) {
+  try {
+    return attempt(inputs, allocate, observer, finish, stream);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::fault) throw;
+    log(LogLevel::error, "runtime", "event=device_error device=", plan_.device->label(), " error=\"", e.what(), '"');
+    // run_steps and replay() have named the steps already; a fault seen elsewhere is of work queued earlier.
+    if (std::string_view(e.what()).starts_with("[runtime]")) throw;
+    queued_fault(e, "starting a call");
+  }
+}
+
+void Executor::queued_fault(const Error& error, const char* where) const {
+  const auto& steps = plan_.steps;
+  const std::string range = steps.empty() ? "of no steps"
+                                          : cat("of ", steps.size(), " steps, %", steps.front().node->out()->name,
+                                                " to %", steps.back().node->out()->name);
+  throw_error(ErrorKind::fault, "runtime",
+              cat("the device failed, seen when ", where, " of the model ", range,
+                  ": the fault is of one of these steps or of other work queued before; KPT_SYNC=1 names the step: ",
+                  error.what()));
+}
+
+int64_t Executor::call_bytes(const std::vector<Tensor>& inputs) {
+  const std::shared_ptr<const Instance> made = instance_for(inputs);
+  int64_t bytes = made->arena_bytes + made->workspace_bytes;
+  for (const TensorDesc& d : made->outputs) bytes += bytes_of(d);
+  return bytes;
 }
 
 namespace {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kpt/runtime/instance.h"
+#include "kpt/runtime/shortage.h"
 #include "kpt/tensor/tensor.h"
 #include "kpt/tensor/weight_source.h"
 
@@ -20,7 +21,7 @@ using OutputAllocator = std::function<Tensor(int index, const TensorDesc&)>;
 // Exact counts since the executor was made. Relaxed atomics: they order nothing.
 struct ExecutorCounters {
   std::atomic<int64_t> calls{0}, shapes_planned{0}, prologue_runs{0}, arena_allocations{0}, frames{0}, input_copies{0},
-      recordings{0}, replays{0};
+      recordings{0}, recordings_refused{0}, replays{0};
 };
 
 // A call's place in time: null is the default stream, and the CPU's only one.
@@ -30,11 +31,13 @@ using Stream = void*;
 // memory is bounded by the largest number of callers at one time. Sizes seen before are found in a cache of kShapeCache
 // sets (least recently used out). On a GPU a frame belongs to one stream, so that nothing runs in its arena out of
 // order; a shape seen before is recorded and replayed as a whole where every kernel of it can be.
-class Executor {
+// Short memory: what is idle in this process is freed and the call goes on; else Error{resource}, and later calls work.
+// A fault of the device (Error{fault}) names the steps that were queued; with the setting `sync` the very step.
+class Executor final : public Holder {
  public:
   // The plan must outlive nothing: it is held here. Runs the prologue once.
   Executor(Plan plan, std::shared_ptr<WeightSource> weights);
-  ~Executor();
+  ~Executor() override;
 
   std::vector<Tensor> run(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
                           StepObserver* observer = nullptr, Stream stream = nullptr);
@@ -42,14 +45,16 @@ class Executor {
   std::vector<Tensor> probe(const std::vector<Tensor>& inputs, const std::vector<std::string>& keep,
                             Stream stream = nullptr);
 
-  // Drops the frames that no call uses now, with their arenas.
-  void trim();
+  // Drops the frames that no call uses now, with their arenas and recordings. The bytes they held.
+  int64_t trim() override;
 
   const Plan& plan() const { return plan_; }
   const ExecutorCounters& counters() const { return counters_; }
   std::shared_ptr<const Instance> instance(const SymEnv& env);                      // from the cache, or made
   std::shared_ptr<const Instance> instance_for(const std::vector<Tensor>& inputs);  // at the sizes of these inputs
   std::shared_ptr<const Instance> prologue() const { return prologue_; }            // null where there is none
+  // What a call with these inputs takes beside the weights: arena, workspace and outputs. Runs nothing.
+  int64_t call_bytes(const std::vector<Tensor>& inputs);
   int64_t derived_bytes() const;  // memory held by results of the prologue
 
  private:
@@ -67,7 +72,10 @@ class Executor {
                      const std::vector<void*>& outputs) const;
   bool replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
               const std::vector<Tensor>& outputs);
-  bool repeats(const Instance& instance) const;
+  bool record(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
+              const std::vector<Tensor>& outputs);
+  bool repeats(const Frame& frame) const;
+  [[noreturn]] void queued_fault(const Error& error, const char* where) const;
   Tensor allocate(const TensorDesc& desc, Stream stream) const;
   Tensor checked_weight(size_t value_index) const;
   void bind_symbols(const std::vector<Tensor>& inputs, std::vector<int64_t>& symbols) const;
@@ -75,6 +83,8 @@ class Executor {
   std::shared_ptr<const Instance> instance(const std::vector<int64_t>& symbols);
   using Finish = std::function<void(const Instance&, const std::vector<char*>&)>;
   std::vector<Tensor> execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
+                              StepObserver* observer, const Finish& finish, Stream stream);
+  std::vector<Tensor> attempt(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
                               StepObserver* observer, const Finish& finish, Stream stream);
 
   Plan plan_;

@@ -6,6 +6,7 @@
 #include "kpt/base/threads.h"
 #include "kpt/ir/text.h"
 #include "kpt/runtime/memory.h"
+#include "kpt/runtime/shortage.h"
 
 namespace kpt {
 
@@ -98,20 +99,31 @@ std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vecto
   return out;
 }
 
-namespace {
-
 // [runtime] kernel linear_cpu (kpt) failed at %h = aten.linear(...): what. Keeps the kind of a kpt::Error.
-[[noreturn]] void rethrow(const BoundStep& step, ErrorKind kind, const char* what) {
+void step_failed(const BoundStep& step, ErrorKind kind, const char* what) {
   const Node& node = *step.step->node;
   throw_error(kind, "runtime",
               cat("kernel ", step.kernel->name, " (", step.kernel->provider, ") failed at ", print(node), ": ", what,
                   node.loc.stack.empty() ? "" : cat("; source: ", node.loc.stack)));
 }
 
+namespace {
+
+// A fault is seen late: at the launch of this step, or at one before it that had already been queued.
+[[noreturn]] void queued_fault(const Instance& instance, const BoundStep& step, const char* what) {
+  const auto number = static_cast<size_t>(&step - instance.steps.data());
+  const std::string& first = instance.steps.front().step->node->out()->name;
+  const std::string& last = step.step->node->out()->name;
+  throw_error(ErrorKind::fault, "runtime",
+              cat("the device failed, seen when launching step ", number + 1, " of ", instance.steps.size(), ", %",
+                  last, ": the fault is of a step from %", first, " to %", last,
+                  " or of other work queued before; KPT_SYNC=1 names the step: ", what));
+}
+
 }  // namespace
 
 void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, void* stream,
-               StepObserver* observer) {
+               StepObserver* observer, const Device* device) {
   std::vector<const void*> inputs;
   std::vector<void*> outputs;
   for (const BoundStep& step : instance.steps) {
@@ -120,12 +132,17 @@ void run_steps(const Instance& instance, const std::vector<char*>& buffers, void
     for (const BoundPlace& p : step.inputs) inputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
     for (const BoundPlace& p : step.outputs) outputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
     if (observer) observer->before(step);
+    const auto launch = [&] { step.launch->run({inputs.data(), outputs.data(), workspace, stream}); };
     try {
-      step.launch->run({inputs.data(), outputs.data(), workspace, stream});
+      if (device)
+        with_room(*device, 0, "what a kernel takes for itself", launch);
+      else
+        launch();
     } catch (const Error& e) {
-      rethrow(step, e.kind(), e.what());
+      if (e.kind() == ErrorKind::fault && !observer) queued_fault(instance, step, e.what());
+      step_failed(step, e.kind(), e.what());
     } catch (const std::exception& e) {
-      rethrow(step, ErrorKind::internal, e.what());
+      step_failed(step, ErrorKind::internal, e.what());
     }
     if (observer) observer->after(step, buffers);
   }

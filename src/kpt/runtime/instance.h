@@ -48,7 +48,13 @@ class StepObserver {
   virtual void before(const BoundStep&) {}
   virtual void after(const BoundStep& step, const std::vector<char*>& buffers) = 0;
 };
+// A fault of the device (Error{fault}) is seen by whoever asks next: without an observer that waits, the message names
+// the steps that it may be of.
+// With a device, a step that runs short of memory of its own (PyTorch's allocate as they go) is run once more after
+// what is idle was freed.
 void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, void* stream,
-               StepObserver* observer);
+               StepObserver* observer, const Device* device = nullptr);
+// Throws what run_steps throws for a step that failed.
+[[noreturn]] void step_failed(const BoundStep& step, ErrorKind kind, const char* what);
 
 }  // namespace kpt

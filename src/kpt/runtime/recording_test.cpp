@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "kpt/base/settings.h"
 #include "kpt/ir/text.h"
 #include "kpt/runtime/executor.h"
 
@@ -15,6 +16,8 @@ struct FakeDevice final : Device {
   mutable int allocations = 0, waits = 0;
   mutable int64_t refuse_above = INT64_MAX;  // bytes
   mutable int refusals = 0;                  // how many to refuse
+  mutable int fault_at_wait = -1;
+  mutable bool faulted = false, refuse_recording = false;
 
   Memory allocate(int64_t bytes, void*) const override {
     ++allocations;
@@ -24,13 +27,29 @@ struct FakeDevice final : Device {
   void copy(void* to, const void* from, int64_t bytes, void*) const override {
     std::memcpy(to, from, static_cast<size_t>(bytes));
   }
-  void wait(void*) const override { ++waits; }
+  void wait(void*) const override {
+    ++waits;
+    if (waits == fault_at_wait) faulted = true;
+    check();
+  }
+  // As a GPU: what fails while it runs is seen by the next call of the driver, and by all later ones.
+  void check() const {
+    if (faulted) throw_error(ErrorKind::fault, "fake", "illegal address");
+  }
+  std::shared_ptr<void> enter() const override {
+    check();
+    return nullptr;
+  }
+  std::string label() const override { return "fake:0"; }
+  std::optional<DeviceMemory> memory() const override { return DeviceMemory{123, 456}; }
   bool records() const override { return true; }
 
   struct Kept final : Recording {
+    const FakeDevice* device;
     std::vector<RecordedPlace> in, out;
     std::function<void(void*)> work;
     void replay(const std::vector<const void*>& inputs, const std::vector<void*>& outputs, void* stream) override {
+      device->check();
       for (size_t i = 0; i < in.size(); ++i) std::memcpy(in[i].place, inputs[i], static_cast<size_t>(in[i].bytes));
       if (work) work(stream);
       work = nullptr;  // its references end with the recording call: later replays give what the first left
@@ -39,7 +58,9 @@ struct FakeDevice final : Device {
   };
   std::unique_ptr<Recording> record(const std::vector<RecordedPlace>& in, const std::vector<RecordedPlace>& out,
                                     const std::function<void(void*)>& work) const override {
+    if (refuse_recording) throw_error(ErrorKind::device, "fake", "not while recording");
     auto kept = std::make_unique<Kept>();
+    kept->device = this;
     kept->in = in;
     kept->out = out;
     kept->work = work;
@@ -150,6 +171,111 @@ TEST_F(RecordingTest, ShortMemoryFreesWhatIsIdleAndTriesOnce) {
   EXPECT_THROW(call(std::vector<float>(128, 1.0f), &three), Error);
   backend.device_in_hand->refusals = 0;
   EXPECT_EQ(call({5, -1}, &three), (std::vector<float>{5, 0}));  // nothing is lost
+}
+
+std::string thrown(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return cat(name(e.kind()), ": ", e.what());
+  }
+  return "nothing";
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST_F(RecordingTest, ShortMemoryFreesWhatOtherModelsHoldIdleAndSaysWhatItDid) {
+  Executor other{make_plan(parse(kText), backend, {}), weights};
+  for (int i = 0; i < 3; ++i)
+    other.run({Tensor::from<float>(DType::f32, {64, 2}, std::vector<float>(128, 1))}, nullptr);
+  backend.device_in_hand->refuse_above = 300;
+  backend.device_in_hand->refusals = 1 << 20;
+  const std::string said = thrown([&] { call(std::vector<float>(128, 1.0f)); });
+  const int64_t arena =
+      executor.call_bytes({Tensor::from<float>(DType::f32, {64, 2}, std::vector<float>(128, 1))}) - 512;
+  EXPECT_TRUE(said.starts_with(cat("resource: [runtime.memory] got no memory for the arena of a call (", arena)))
+      << said;
+  EXPECT_TRUE(has(said, "on fake:0, which has 123 bytes free of 456")) << said;
+  EXPECT_TRUE(has(said, cat("after ", arena + 512 + 512, " idle bytes of ours were freed"))) << said;  // arena, in, out
+  backend.device_in_hand->refusals = 0;
+  EXPECT_EQ(other.trim(), 0);
+  EXPECT_EQ(call({5, -1}), (std::vector<float>{5, 0}));
+}
+
+TEST_F(RecordingTest, AShortageForTheRecordingRunsStepByStepAndIsNotTriedAgain) {
+  call({1, 2});
+  backend.device_in_hand->refuse_above = 100;
+  backend.device_in_hand->refusals = 2;
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(call({3, -4}), (std::vector<float>{3, 0}));
+  EXPECT_EQ(backend.device_in_hand->refusals, 0);
+  EXPECT_EQ(recordings(), 0);
+  EXPECT_EQ(executor.counters().recordings_refused, 1);
+}
+
+TEST_F(RecordingTest, ADeviceThatDoesNotRecordAStepRunsIt) {
+  backend.device_in_hand->refuse_recording = true;
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(call({3, -4}), (std::vector<float>{3, 0}));
+  EXPECT_EQ(executor.counters().recordings_refused, 1);
+}
+
+TEST_F(RecordingTest, CallBytesAreWhatACallThenTakes) {
+  const std::vector<Tensor> inputs = {Tensor::from<float>(DType::f32, {64, 2}, std::vector<float>(128, 1))};
+  const int64_t bytes = executor.call_bytes(inputs);
+  EXPECT_EQ(executor.counters().calls, 0);
+  executor.run(inputs, nullptr);
+  EXPECT_EQ(bytes, executor.trim() + 512);  // the arena, and one output of 64 x 2 floats
+}
+
+TEST_F(RecordingTest, AFaultSeenAtAReplayNamesTheStepsAndEveryLaterCallThrows) {
+  for (int i = 0; i < 3; ++i) call({1, 2});
+  // Between the check at the start of the call and the replay: as a fault of work that is still running.
+  struct Faulting final : WeightSource {
+    std::shared_ptr<MutableWeights> inner;
+    const FakeDevice* device = nullptr;
+    size_t size() const override { return 1; }
+    const std::string& fqn(size_t i) const override { return inner->fqn(i); }
+    Tensor tensor(size_t i) const override { return inner->tensor(i); }
+    uint64_t version(size_t) const override {
+      if (device) device->faulted = true;
+      return 0;
+    }
+  };
+  auto source = std::make_shared<Faulting>();
+  source->inner = weights;
+  Executor late{make_plan(parse(kText), backend, {}), source};
+  const auto go = [&] { late.run({Tensor::from<float>(DType::f32, {1, 2}, std::vector<float>{1, 2})}, nullptr); };
+  for (int i = 0; i < 3; ++i) go();
+  source->device = backend.device_in_hand.get();
+  const std::string first = thrown(go);
+  EXPECT_TRUE(first.starts_with("fault: [runtime] ")) << first;
+  EXPECT_TRUE(has(first, "replaying the recorded call of the model of 2 steps, %y to %z")) << first;
+  EXPECT_TRUE(has(first, "KPT_SYNC=1")) << first;
+  for (int i = 0; i < 3; ++i) {
+    const std::string later = thrown([&] { call({1, 2}); });  // another model on the same device
+    EXPECT_TRUE(has(later, "seen when starting a call")) << later;
+  }
+}
+
+TEST_F(RecordingTest, WithSyncAFaultNamesTheStepItHappenedIn) {
+  set_setting("sync", "1");
+  const int before = backend.device_in_hand->waits;
+  EXPECT_EQ(call({1, -2}), (std::vector<float>{1, 0}));
+  call({1, -2});
+  EXPECT_EQ(recordings(), 0);
+  EXPECT_EQ(backend.device_in_hand->waits - before, 2 * 3);  // before the first step and after both
+  backend.device_in_hand->fault_at_wait = backend.device_in_hand->waits + 3;
+  const std::string said = thrown([&] { call({1, -2}); });
+  set_setting("sync", "0");
+  EXPECT_TRUE(said.starts_with("fault: [runtime] kernel ")) << said;
+  EXPECT_TRUE(has(said, "failed at %z = aten.relu(%y)")) << said;
+}
+
+TEST_F(RecordingTest, WithSyncAFaultOfEarlierWorkIsNotBlamedOnAStep) {
+  set_setting("sync", "1");
+  backend.device_in_hand->fault_at_wait = backend.device_in_hand->waits + 1;
+  const std::string said = thrown([&] { call({1, -2}); });
+  set_setting("sync", "0");
+  EXPECT_TRUE(has(said, "seen when starting a call")) << said;
 }
 
 }  // namespace

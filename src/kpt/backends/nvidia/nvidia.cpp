@@ -11,6 +11,8 @@ namespace kpt {
 
 namespace {
 
+constexpr int kOldestArch = 80;  // bf16 products and asynchronous copies, which the kernels are written with
+
 class CudaRecording final : public Recording {
  public:
   CudaRecording(int device, const std::vector<RecordedPlace>& inputs, const std::vector<RecordedPlace>& outputs,
@@ -47,6 +49,11 @@ class NvidiaDevice final : public Device {
   void wait(void* stream) const override {
     cuda_check(cuda().cuStreamSynchronize(static_cast<CUstream>(stream)), "nvidia.wait");
   }
+  std::optional<DeviceMemory> memory() const override {
+    const CudaMemory now = cuda_memory(index_);
+    return DeviceMemory{now.free_bytes, now.total_bytes};
+  }
+  std::string label() const override { return cat("cuda:", index_); }
   bool records() const override { return true; }
   std::unique_ptr<Recording> record(const std::vector<RecordedPlace>& inputs, const std::vector<RecordedPlace>& outputs,
                                     const std::function<void(void*)>& work) const override {
@@ -70,9 +77,19 @@ class NvidiaBackend final : public Backend {
     return registry_candidates("cuda", node, sample, options);
   }
   std::shared_ptr<const Device> open(int index) const override {
+    cuda();  // throws where there is no driver
+    if (Verdict compiler = nvrtc_here(); !compiler)
+      throw_error(ErrorKind::library, "nvidia",
+                  cat("got ", compiler.reason, ", want NVRTC 12 or newer, try its folder in KPT_CUDA_PATH"));
     const size_t count = cuda_devices().size();
     if (index < 0 || static_cast<size_t>(index) >= count)
-      throw_error(ErrorKind::device, "nvidia", cat("got device cuda:", index, ", want one of ", count, " devices"));
+      throw_error(ErrorKind::device, "nvidia",
+                  cat("got device cuda:", index, ", want one of ", count, " devices, try cuda:0"));
+    const int arch = cuda_devices()[static_cast<size_t>(index)].arch;
+    if (arch < kOldestArch)
+      throw_error(ErrorKind::capability, "nvidia",
+                  cat("got cuda:", index, " of compute capability ", arch / 10, ".", arch % 10, ", want ",
+                      kOldestArch / 10, ".", kOldestArch % 10, " or newer, try device cpu"));
     return std::make_shared<NvidiaDevice>(index);
   }
 };
