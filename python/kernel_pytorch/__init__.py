@@ -15,10 +15,21 @@ from typing import TYPE_CHECKING
 
 from .errors import (
     CaptureError,
+    ConfigurationError,
+    CUDADeviceError,
+    CUDANotAvailableError,
     FallbackError,
+    HardwareNotFoundError,
     InputError,
+    InvalidArchitectureError,
+    InvalidComputeCapabilityError,
+    KernelLaunchError,
     KernelPyTorchError,
+    MemoryAllocationError,
+    ModelOptimizationError,
+    NVIDIABackendError,
     OptimizationError,
+    OutOfMemoryError,
     StaleWeightsError,
     UnsupportedError,
     ValidationError,
@@ -26,6 +37,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .config import KernelPyTorchConfig
+    from .device_memory import allocate_with_oom_protection, check_memory_available, memory_state
     from .module import OptimizedModule
     from .optimize import auto_optimize
     from .report import Report
@@ -36,6 +48,9 @@ __version__ = "0.1.0"
 # Public name -> module that defines it.
 _LAZY = {
     "auto_optimize": "optimize",
+    "allocate_with_oom_protection": "device_memory",
+    "check_memory_available": "device_memory",
+    "memory_state": "device_memory",
     "OptimizedModule": "module",
     "Report": "report",
     "KernelPyTorchConfig": "config",
@@ -46,13 +61,24 @@ _LAZY = {
 }
 
 __all__ = [
+    "CUDADeviceError",
+    "CUDANotAvailableError",
     "CaptureError",
+    "ConfigurationError",
     "FallbackError",
+    "HardwareNotFoundError",
     "InputError",
+    "InvalidArchitectureError",
+    "InvalidComputeCapabilityError",
+    "KernelLaunchError",
     "KernelPyTorchConfig",
     "KernelPyTorchError",
+    "MemoryAllocationError",
+    "ModelOptimizationError",
+    "NVIDIABackendError",
     "OptimizationError",
     "OptimizedModule",
+    "OutOfMemoryError",
     "PerformanceMetrics",
     "PerformanceTracker",
     "RegressionResult",
@@ -62,7 +88,10 @@ __all__ = [
     "UnsupportedError",
     "ValidationError",
     "__version__",
+    "allocate_with_oom_protection",
     "auto_optimize",
+    "check_memory_available",
+    "memory_state",
 ]
 
 

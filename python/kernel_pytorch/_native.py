@@ -6,15 +6,32 @@ Every function raises the package's own errors: the core's ErrorKind becomes a c
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from .errors import InputError, KernelPyTorchError, OptimizationError, UnsupportedError
+from . import _log
+from .errors import (
+    ConfigurationError,
+    CUDADeviceError,
+    CUDANotAvailableError,
+    InputError,
+    InvalidArchitectureError,
+    InvalidComputeCapabilityError,
+    KernelLaunchError,
+    KernelPyTorchError,
+    MemoryAllocationError,
+    ModelOptimizationError,
+    OptimizationError,
+    OutOfMemoryError,
+    UnsupportedError,
+)
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 # In a wheel and in the bundle the libraries lie beside the package; in a source tree in its build folder.
@@ -23,9 +40,15 @@ _FOLDERS = (_PACKAGE / "lib", _PACKAGE.parent.parent / "lib", _PACKAGE.parent.pa
 _ERRORS: dict[str, type[KernelPyTorchError]] = {
     "bad_input": InputError,
     "unsupported": UnsupportedError,
-    "resource": OptimizationError,
-    "device": UnsupportedError,
+    "device": CUDADeviceError,
     "internal": OptimizationError,
+    "no_driver": CUDANotAvailableError,
+    "library": ConfigurationError,
+    "capability": InvalidComputeCapabilityError,
+    "architecture": InvalidArchitectureError,
+    "compile": ModelOptimizationError,
+    "launch": KernelLaunchError,
+    "fault": KernelLaunchError,
 }
 _MARK = "KPT:"
 
@@ -54,10 +77,35 @@ def _minor(version: str) -> list[str]:
 @functools.cache
 def _load() -> Any:
     """torch.ops.kernel_pytorch. The classes are there from then on, too."""
-    torch.ops.load_library(str(find_library()))
+    library = find_library()
+    torch.ops.load_library(str(library))
+    _pending.append(ctypes.c_int.in_dll(ctypes.CDLL(str(library)), "kpt_log_pending"))
+    torch.ops.kernel_pytorch.keep_log()
     if folders := _cuda_folders():
         _offer_cuda(folders)
     return torch.ops.kernel_pytorch
+
+
+# How many lines of the core's log wait, once the library is loaded.
+_pending: list[ctypes.c_int] = []
+
+
+def _hand_on_log() -> None:
+    """The core's lines to Python's logging."""
+    for line in json.loads(torch.ops.kernel_pytorch.take_log()):
+        _log.core_line(**line)
+
+
+def follow_logger() -> None:
+    """Lets the core write what the logger `kernel_pytorch` lets through, unless the user chose a level for it."""
+    now = next(row for row in json.loads(settings())["settings"] if row["name"] == "log")
+    wanted = _log.core_level()
+    ours = now["source"] == "default" or (now["source"] == "program" and not _users_level)
+    if ours and now["value"] != wanted:
+        _call("set_setting", "log", wanted)
+
+
+_users_level: list[str] = []  # the level of the core's log that was set by set_setting()
 
 
 def _cuda_folders() -> list[str]:
@@ -73,14 +121,17 @@ def _offer_cuda(folders: list[str]) -> None:
         torch.ops.kernel_pytorch.set_setting("cuda_path", ",".join(folders))
 
 
-def _translated(error: RuntimeError) -> RuntimeError:
-    """The package's error for one of the core; any other error as it is."""
+def translated(error: RuntimeError, resource: type[KernelPyTorchError] = OptimizationError) -> RuntimeError:
+    """The package's error for one of the core; any other error as it is. `resource`: what a lack of it means there."""
     text = str(error)
     start = text.find(_MARK)
     if start < 0:
         return error
     kind, _, message = text[start + len(_MARK) :].partition(": ")
-    return _ERRORS.get(kind, OptimizationError)(message.rstrip())
+    made = (resource if kind == "resource" else _ERRORS.get(kind, OptimizationError))(message.rstrip())
+    if kind == "fault":
+        made.context_lost = True
+    return made
 
 
 def _call(name: str, *args: Any) -> Any:
@@ -88,7 +139,10 @@ def _call(name: str, *args: Any) -> Any:
     try:
         return operator(*args)
     except RuntimeError as error:
-        raise _translated(error) from None
+        raise translated(error) from None
+    finally:
+        if _pending[0].value:
+            _hand_on_log()
 
 
 def distance(x: torch.Tensor, reference: torch.Tensor) -> list[float]:
@@ -128,6 +182,8 @@ def settings() -> str:
 
 def set_setting(name: str, text: str) -> None:
     _call("set_setting", name, text)
+    if name == "log":
+        _users_level[:] = [text]
 
 
 def hardware() -> str:
@@ -140,6 +196,22 @@ def gpus() -> str:
     return _call("gpus")
 
 
+def device_memory(index: int) -> tuple[int, int]:
+    """(free, total) bytes of a GPU as the device says: other processes count. CUDADeviceError for an unknown one."""
+    free, total = _call("device_memory", index)
+    return free, total
+
+
+def device_fault() -> str:
+    """The first fault that a GPU reported to this process and that cannot be taken back; "" where there was none."""
+    return _call("device_fault")
+
+
+def trim_idle() -> int:
+    """Frees what calls of all models left for later ones (arenas, recordings); the bytes they held."""
+    return _call("trim_idle")
+
+
 def version() -> str:
     return _call("version")
 
@@ -147,23 +219,32 @@ def version() -> str:
 class Model:
     """A compiled graph. All methods may be called from many threads; set_weight waits for runs in flight."""
 
-    __slots__ = ("_native", "_run")
+    __slots__ = ("_native", "_pending", "_run", "_short")
 
     def __init__(self, text: str, fqns: list[str], weights: list[torch.Tensor], options: str):
         """Weights are borrowed: they share memory with the given tensors, and edits in place show at the next run."""
         _load()
+        on_gpu = re.search(r'"device"\s*:\s*"cuda', options)
+        self._short = OutOfMemoryError if on_gpu else MemoryAllocationError
         try:
             self._native = torch.classes.kernel_pytorch.Model(text, fqns, weights, options)
         except RuntimeError as error:
-            raise _translated(error) from None
+            raise translated(error, self._short) from None
+        finally:
+            if _pending[0].value:
+                _hand_on_log()
         self._run = self._native.run
+        self._pending = _pending[0]
 
     def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Outputs for inputs in graph order. InputError where dtypes or sizes do not fit the graph."""
         try:
             return self._run(inputs)
         except RuntimeError as error:
-            raise _translated(error) from None
+            raise translated(error, self._short) from None
+        finally:
+            if self._pending.value:
+                _hand_on_log()
 
     def probe(self, inputs: list[torch.Tensor], names: list[str]) -> list[torch.Tensor]:
         """Copies of the values named (names of the optimised graph), in that order."""
@@ -181,9 +262,13 @@ class Model:
         """For edits that torch does not count (through `.data`, of inference tensors): makes derived weights again."""
         self._method("refresh_weights")
 
-    def trim(self) -> None:
-        """Frees the memory that idle calls hold; the next calls take theirs again."""
-        self._method("trim")
+    def call_bytes(self, inputs: list[torch.Tensor]) -> int:
+        """What a call with these inputs takes beside the weights: arena, workspace and outputs. Nothing runs."""
+        return self._method("call_bytes", inputs)
+
+    def trim(self) -> int:
+        """Frees the memory that idle calls hold; the next calls take theirs again. The bytes that it was."""
+        return self._method("trim")
 
     def report(self) -> str:
         return self._method("report")
@@ -204,7 +289,10 @@ class Model:
         try:
             return getattr(self._native, name)(*args)
         except RuntimeError as error:
-            raise _translated(error) from None
+            raise translated(error, self._short) from None
+        finally:
+            if self._pending.value:
+                _hand_on_log()
 
 
 class History:
@@ -217,7 +305,7 @@ class History:
         try:
             self._native = torch.classes.kernel_pytorch.History(path, mode)
         except RuntimeError as error:
-            raise _translated(error) from None
+            raise translated(error) from None
 
     def call(self, name: str, /, **fields: Any) -> dict[str, Any]:
         """One of record, list, baseline, compare, export_jsonl, import_jsonl, check."""
@@ -225,7 +313,7 @@ class History:
         try:
             return json.loads(method() if name == "check" else method(json.dumps(fields)))
         except RuntimeError as error:
-            raise _translated(error) from None
+            raise translated(error) from None
 
 
 def history_function(name: str, /, **fields: Any) -> dict[str, Any]:
@@ -236,4 +324,4 @@ def history_function(name: str, /, **fields: Any) -> dict[str, Any]:
     try:
         return json.loads(function() if name == "machine" else function(json.dumps(fields)))
     except RuntimeError as error:
-        raise _translated(error) from None
+        raise translated(error) from None

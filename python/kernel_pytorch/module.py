@@ -6,6 +6,7 @@ When a call goes to the original instead (never silently: a warning once for eac
   * an input requires grad and grad mode is on, so that autograd works;
   * `train()` was called: dropout and batch statistics are the original's; `eval()` brings the plan back;
   * the call has another structure, or a size outside the plan's bounds;
+  * memory is short for the plan after all that is idle was freed;
   * weights changed dtype, device or shape (`.half()`, `.to()`), or a submodule was replaced: the plan no longer holds,
     call auto_optimize again.
 With `allow_fallback=False`, or when the original was released, such a call raises instead. Outputs of the plan never
@@ -17,13 +18,23 @@ from __future__ import annotations
 
 import copy
 import difflib
+import logging
 import threading
 import warnings
 from typing import Any, NoReturn
 
 import torch
 
-from .errors import FallbackError, InputError, KernelPyTorchError, StaleWeightsError, input_error
+from . import device_memory
+from ._log import event
+from .errors import (
+    FallbackError,
+    InputError,
+    KernelPyTorchError,
+    MemoryAllocationError,
+    StaleWeightsError,
+    input_error,
+)
 from .plan import Plan, compile_plan
 from .program import Program, Watched
 from .report import Report
@@ -97,7 +108,31 @@ class OptimizedModule(torch.nn.Module):
         except InputError as error:
             self._check_weights()
             return self._leave("inputs", str(error), args, kwargs, InputError)
+        except MemoryAllocationError as error:
+            return self._short_of_memory(error, tensors, args, kwargs)
         return self._unflatten(outputs)
+
+    def memory_needed(self, *args: Any, **kwargs: Any) -> int:
+        """Bytes that a call with these arguments takes beside the weights: the plan's peak and its outputs, known
+        before it runs. InputError where the plan does not take them, or the original is kept."""
+        if self._plan is None:
+            raise input_error("memory_needed", "a module whose original is kept", "a plan", "report.kept first")
+        return self._plan.native.call_bytes(self._flatten(args, kwargs))
+
+    def _short_of_memory(self, error: MemoryAllocationError, tensors: list, args: tuple, kwargs: dict) -> Any:
+        """Idle memory of ours is freed by now: with torch's too, once more; then the original, which may need less.
+        A plan that writes state may have written some of it: that call is not run again."""
+        if "kpt.write_" in self.graph:
+            raise error
+        device_memory.free_idle()
+        try:
+            return self._unflatten(self._native_run(tensors))
+        except MemoryAllocationError:
+            pass  # the first one says what was asked for while other memory was still held
+        try:
+            return self._leave("memory", str(error), args, kwargs, type(error))
+        except torch.OutOfMemoryError as short:
+            raise error from short
 
     def _run_original(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         original = self._original
@@ -124,6 +159,7 @@ class OptimizedModule(torch.nn.Module):
             first = counts[cause] == 1
             if first:
                 self.report.note(f"calls run by the original ({cause}): {why}")
+                event(logging.INFO, "call_to_original", cause=cause, reason=why)
         result = self._run_original(args, kwargs)  # its own error first, if it has one
         if first:
             warnings.warn(f"kernel_pytorch runs the original model: {why}", RuntimeWarning, stacklevel=5)

@@ -11,9 +11,19 @@ from typing import Any
 
 import torch
 
-from . import machine, memory, rows
+from . import _native, device_memory, machine, memory, rows
+from ._log import event
 from .bisect import Bisect
-from .errors import CaptureError, FallbackError, InputError, KernelPyTorchError, UnsupportedError, input_error
+from .errors import (
+    CaptureError,
+    FallbackError,
+    InputError,
+    KernelLaunchError,
+    KernelPyTorchError,
+    MemoryAllocationError,
+    UnsupportedError,
+    input_error,
+)
 from .judge import Case, Verdict, capture_fault, effective_level, extra_case, judge, make_case, odd_sizes, unit_sizes
 from .module import OptimizedModule
 from .plan import Choices, Plan, compile_plan
@@ -41,8 +51,6 @@ TIMING_BUDGET_S = 1.5
 _LARGE_CALL = 32 << 20
 # Where the original is to be released, only so many rows of a sample are timed that the plan's call takes this much.
 _LEAN_CALL = 8 << 20
-
-_log = logging.getLogger("kernel_pytorch")
 
 Progress = Callable[[str, float], None]
 
@@ -79,11 +87,12 @@ def auto_optimize(
 
     The original is left untouched: mode, parameters, buffers, gradients and random state. A model in train mode is
     optimised as if eval() had been called. Not safe to call at the same time as other use of the same model.
-    Raises InputError for wrong arguments, UnsupportedError for for_inference=False, FallbackError; never because a
-    model cannot be captured or is not made faster.
+    Raises InputError for wrong arguments, UnsupportedError for for_inference=False, FallbackError, KernelLaunchError
+    where a GPU was lost; never because a model cannot be captured or is not made faster, or memory is short.
     """
     level = _check(model, optimization_level, for_inference, evaluate)
     samples = normalise(model, sample_inputs)
+    _native.follow_logger()
     strict = not (allow_fallback and machine.setting("allow_fallback"))
     report_progress = progress or (lambda stage, share: None)
     job = _Job(model, samples, level, dynamic_shapes, strict, evaluate, release_original, report_progress)
@@ -152,11 +161,23 @@ class _Job:
         try:
             program, plan = self._optimise()
         except _GiveUpError as why:
-            self.report.kept, self.report.reason = False, str(why)
-            _log.info("original returned: %s", why)
-            program, plan = None, None
+            program, plan = self._give_up(str(why))
+        except (MemoryAllocationError, torch.OutOfMemoryError) as short:
+            program, plan = self._give_up(f"short of memory: {str(short).splitlines()[0]}")
+            device_memory.free_idle()
         self.report.compile_seconds["total"] = time.perf_counter() - start
         return OptimizedModule(self.model, program, plan, self.report, not self.strict)
+
+    def _give_up(self, why: str) -> tuple[None, None]:
+        """The original it is; KernelLaunchError where a GPU was lost, since that runs nothing any more."""
+        fault = _native.device_fault()
+        if fault:
+            error = KernelLaunchError(f"[auto_optimize] got {fault}, the GPU is lost to this process: {why}")
+            error.context_lost = True
+            raise error
+        self.report.kept, self.report.reason = False, why
+        event(logging.INFO, "not_kept", model=self.report.model, reason=why)
+        return None, None
 
     def _optimise(self) -> tuple[Program, Plan]:
         self._check_device()
@@ -177,10 +198,29 @@ class _Job:
             plan = self._faster(program, plan)
         self.report.take_plan(plan.report)
         self.report.kept = True
+        self._log_kept(plan)
         if self.evaluate is not None:
             with self._phase("evaluate"):
                 self._evaluate(program, plan)
         return program, plan
+
+    def _log_kept(self, plan: Plan) -> None:
+        report = self.report
+        for f in report.fallbacks:
+            event(logging.INFO, "fallback", op=f.op, node=f.value, reason=f.reason, where=f.where)
+        gain = report.speedup
+        event(
+            logging.INFO,
+            "kept",
+            model=report.model,
+            speedup=gain and gain.median,
+            low=gain and gain.low,
+            high=gain and gain.high,
+            before_ms=report.latency_ms and report.latency_ms["before"],
+            after_ms=report.latency_ms and report.latency_ms["after"],
+            steps=len(plan.report["steps"]),
+            bytes=report.memory.get("peak_bytes"),
+        )
 
     def _phase(self, name: str) -> _Phase:
         return _Phase(name, self.report, self.progress)
@@ -230,6 +270,15 @@ class _Job:
             raise _GiveUpError(f"not captured whole: {error}") from error
         self.report.shapes = program.shapes()
         self.report.notes += program.notes
+        event(
+            logging.INFO,
+            "capture",
+            model=self.report.model,
+            device=program.device,
+            symbols=",".join(program.symbols),
+            weights=len(program.weights),
+            notes=len(program.notes),
+        )
         return program
 
     def _compile(self, program: Program) -> Plan:
@@ -293,6 +342,8 @@ class _Job:
             first = verdict.reason
             repaired = Bisect(program, self.compile_level, cases).repair(plan, verdict)
             self.report.steps += repaired.records
+            for record in repaired.records:
+                event(logging.INFO, "rewrite_put_back", rewrite=record.step, where=record.where, reason=record.why)
             if repaired.plan is None:
                 self.report.error = verdict.errors
                 raise _GiveUpError(f"not right: {first}")
@@ -363,5 +414,7 @@ class _Phase:
         self._start = time.perf_counter()
 
     def __exit__(self, *exception: object) -> None:
-        self._report.compile_seconds[self._name] = time.perf_counter() - self._start
+        seconds = time.perf_counter() - self._start
+        self._report.compile_seconds[self._name] = seconds
+        event(logging.DEBUG, "phase", phase=self._name, ms=seconds * 1e3)
         self._progress(self._name, 1.0)
