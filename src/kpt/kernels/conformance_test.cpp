@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <random>
@@ -290,19 +291,37 @@ std::string compare(const Tensor& got, const Tensor& want, double tolerance, dou
              " times the tolerance)");
 }
 
-std::string check(const Kernel& kernel, const Case& c) {
-  const std::vector<Tensor> inputs = make_inputs(c);
-  std::vector<Tensor> got, want;
-  Problem problem = c.problem;
+namespace {
+
+// A case with its inputs and what the reference makes of them.
+struct Judged {
+  const Case* c = nullptr;
+  std::vector<Tensor> inputs, want;
+  std::string fault;
+};
+
+Judged judge(const Case& c) {
+  Judged j{&c, make_inputs(c), {}, ""};
+  j.fault = run_reference(c.problem, j.inputs, j.want);
+  return j;
+}
+
+std::string check(const Kernel& kernel, const Judged& j) {
+  if (!j.fault.empty()) return j.fault;
+  std::vector<Tensor> got;
+  Problem problem = j.c->problem;
   if (kernel.device == "cuda") problem.gpu = gpu_traits();
-  if (std::string s = run_kernel(kernel, problem, inputs, got); !s.empty()) return s;
-  if (std::string s = run_reference(c.problem, inputs, want); !s.empty()) return s;
+  if (std::string s = run_kernel(kernel, problem, j.inputs, got); !s.empty()) return s;
   for (size_t o = 0; o < got.size(); ++o) {
-    const double allowed = tolerance(got[o].desc.dtype, c.reduction);
-    if (std::string s = compare(got[o], want[o], allowed, c.scale); !s.empty()) return cat("output ", o, ": ", s);
+    const double allowed = tolerance(got[o].desc.dtype, j.c->reduction);
+    if (std::string s = compare(got[o], j.want[o], allowed, j.c->scale); !s.empty()) return cat("output ", o, ": ", s);
   }
   return "";
 }
+
+}  // namespace
+
+std::string check(const Kernel& kernel, const Case& c) { return check(kernel, judge(c)); }
 
 namespace {
 
@@ -319,26 +338,40 @@ TEST(Conformance, EveryOperatorWithAKernelHasCases) {
     }
 }
 
-// Every kernel of a device through every case it supports; a kernel that supports none is a fault.
+// KPT_TEST_OPS="kpt.attention,aten.cat": those operators alone, while a kernel is written.
+bool asked_for(const std::string& op) {
+  const char* const ops = std::getenv("KPT_TEST_OPS");
+  return !ops || cat(",", ops, ",").find(cat(",", op, ",")) != std::string::npos;
+}
+
+// Every kernel of a device through every case it supports; a kernel that supports none is a fault. The references of
+// one operator are computed at the same time, they take longest.
 void run_all(const std::string& device) {
   std::map<std::string, int> ran;
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
     for (const auto& [op, maker] : makers()) {
       const auto kernels = kernel_registry().find(op, device);
-      for (Case& c : maker(dtype)) {
-        ASSERT_EQ(c.problem.op, op) << c.label;
-        if (device == "cuda") c.problem.gpu = gpu_traits();
+      if (kernels.empty() || !asked_for(op)) continue;
+      std::vector<Case> cases = maker(dtype);
+      std::vector<Judged> judged_cases(cases.size());
+      parallel(static_cast<int64_t>(cases.size()), usable_processors(), [&](int64_t i, int) {
+        const auto at = static_cast<size_t>(i);
+        judged_cases[at] = judge(cases[at]);
+      });
+      for (const Judged& j : judged_cases) {
+        ASSERT_EQ(j.c->problem.op, op) << j.c->label;
+        Problem problem = j.c->problem;
+        if (device == "cuda") problem.gpu = gpu_traits();
         for (const auto& k : kernels) {
-          if (!judged(*k, device) || !k->supports(c.problem)) continue;
+          if (!judged(*k, device) || !k->supports(problem)) continue;
           ++ran[op + " " + k->name];
-          const std::string fault = check(*k, c);
-          EXPECT_EQ(fault, "") << k->name << ", case " << c.label << ": " << c.problem.str();
+          EXPECT_EQ(check(*k, j), "") << k->name << ", case " << j.c->label << ": " << problem.str();
         }
       }
     }
   }
   for (const auto& k : kernel_registry().all())
-    if (judged(*k, device)) {
+    if (judged(*k, device) && asked_for(k->op)) {
       EXPECT_GT(ran[k->op + " " + k->name], 0) << k->name << " supports no case of " << k->op;
     }
 }

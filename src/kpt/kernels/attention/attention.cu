@@ -16,7 +16,7 @@
 // Warps along the keys keep maxima and sums of their own and meet once, at the end: few queries still fill a block.
 #ifndef KPT_EMULATED
 #include "kpt/kernels/attention/arguments.cuh"
-#include "kpt/kernels/attention/warp.cuh"
+#include "kpt/kernels/lib/cuda/warp.cuh"
 #endif
 
 constexpr int kWarps = WARPS_M * WARPS_N;

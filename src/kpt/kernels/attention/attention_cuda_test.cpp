@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <set>
 
-#include "kpt/kernels/attention/emulate.h"
+#include "kpt/kernels/lib/cuda/emulate.h"
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cpu/test_util.h"
 

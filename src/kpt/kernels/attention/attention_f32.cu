@@ -9,7 +9,7 @@
 //      MASK, ADDED, SPLIT, MIN_BLOCKS    as in attention.cu
 #ifndef KPT_EMULATED
 #include "kpt/kernels/attention/arguments.cuh"
-#include "kpt/kernels/attention/warp.cuh"
+#include "kpt/kernels/lib/cuda/warp.cuh"
 #endif
 
 constexpr int kWarps = 4;

@@ -4,7 +4,7 @@
 //   -D ELEM=f32|bf16|f16   ADDS   1: the mask is added, so rows that see no key are NaN, not 0
 #ifndef KPT_EMULATED
 #include "kpt/kernels/attention/arguments.cuh"
-#include "kpt/kernels/attention/warp.cuh"
+#include "kpt/kernels/lib/cuda/warp.cuh"
 #endif
 
 // sums: [splits][rows of all units][head], stats: [splits][rows of all units] (top, sum). head: a multiple of 4. One

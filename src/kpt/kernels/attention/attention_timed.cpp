@@ -48,6 +48,8 @@ class TimedAttention final : public Launch {
     const std::string family = cat(call_.dtype, " d", call_.p.d, " e", call_.p.e), key = problem.key();
     if (has_key_mask(call_) && own.calls.size() > 1) return;  // parts of the keys cannot be left out one by one
     const bool fair = contest_ == AttentionContest::fair;
+    static std::mutex mutex;  // layers of a model are prepared at the same time: the first one decides for all
+    const std::lock_guard<std::mutex> lock(mutex);
     const auto kept = fair ? store.find(family, key) : std::nullopt;
     if (!fair) {
       plan_ = cudnn_attention(problem, device_).plan;

@@ -6,6 +6,7 @@
 
 #include "kpt/cuda/cublaslt.h"
 #include "kpt/kernels/lib/cuda/gemm_padded.h"
+#include "kpt/kernels/lib/cuda/gemm_small.h"
 
 namespace kpt {
 namespace {
@@ -137,37 +138,6 @@ void set_alignment(GemmCut& cut) {
   g.alignment = alignment_of(cut.dtype, {offsets, g.a_step, g.b_step, g.d_step, g.c_step});
 }
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Numbers of gemm_tail.cu.
-struct TailNumbers {
-  int64_t rows, width, rows_of_item, y_step, residual_step, residual_m, residual_n;
-  float beta;
-  int32_t shift, deep, wide;
-};
-constexpr int64_t kTailThreads = 256, kTailRows = 2;
-
-CudaCall tail_call(const GemmCut& cut, const GemmItem& item, TailNumbers t, const GpuTraits& gpu) {
-  const auto size = static_cast<int64_t>(size_of(cut.dtype));
-  const int64_t vector = t.wide ? 16 / size : 1, columns = ceil_div(t.width, vector);
-  while ((int64_t{1} << t.shift) < std::min(columns, kTailThreads)) ++t.shift;
-  const int64_t block_rows = kTailThreads >> t.shift, blocks_y = ceil_div(columns, int64_t{1} << t.shift);
-  // Deep threads keep more loads in flight; with too few blocks for the chip, shallow ones spread the work instead.
-  const int64_t shallow = ceil_div(t.rows, block_rows) * blocks_y;
-  t.deep = shallow >= 4 * kTailRows * std::max(1, gpu.multiprocessors) ? kTailRows : 1;
-  CudaCall call;
-  call.program = {"lib/cuda/gemm_tail.cu",
-                  cuda_text("lib/cuda/gemm_tail.cu"),
-                  {cat("T=", cuda_type(cut.dtype)), cat("ACT=", static_cast<int>(cut.tail_act))},
-                  "gemm_tail"};
-  call.shape.grid = {static_cast<uint32_t>(ceil_div(t.rows, block_rows * t.deep)), static_cast<uint32_t>(blocks_y), 1};
-  call.shape.block = {static_cast<uint32_t>(kTailThreads), 1, 1};
-  call.shape.overlap = true;
-  call.params = {out_param(0, item.y * size), cut.tail_bias ? in_param(cut.at.bias) : null_param(),
-                 cut.tail_residual ? in_param(cut.at.residual, item.residual * size) : null_param(), value_param(t)};
-  return call;
-}
-
 // One way of doing the call: cuBLASLt's plan and what comes after it.
 struct Way {
   GemmCut cut;
@@ -268,28 +238,6 @@ class CudaGemmLaunch final : public Launch {
 
 }  // namespace
 
-CudaWork plan_gemm_tail(const GemmCut& cut, const GpuTraits& gpu) {
-  CudaWork work;
-  if (cut.empty() || !cut.has_tail()) return work;
-  const int64_t vector = 16 / static_cast<int64_t>(size_of(cut.dtype));
-  TailNumbers t{};
-  t.width = cut.n;
-  t.wide = cut.n % vector == 0;
-  if (!cut.tail_residual) {  // y has no gaps: its rows are one matrix
-    t.rows = t.rows_of_item = cut.outputs() / cut.n;
-    work.calls.push_back(tail_call(cut, {}, t, gpu));
-    return work;
-  }
-  t.rows = cut.batch * cut.m;
-  t.rows_of_item = cut.m;
-  t.y_step = cut.y_step, t.residual_step = cut.residual_step;
-  t.residual_m = cut.residual_m, t.residual_n = cut.residual_n;
-  t.beta = static_cast<float>(cut.beta);
-  t.wide = t.wide && t.residual_n == 1 && (t.residual_m | t.residual_step) % vector == 0;
-  for (const GemmItem& item : cut.items) work.calls.push_back(tail_call(cut, item, t, gpu));
-  return work;
-}
-
 Verdict cut_gemm(const GemmCall& call, GemmFusion fusion, GemmCut& cut) {
   if (Verdict v = gemm_supports(call); !v) return v;
   GemmProblem p = call.product;
@@ -312,7 +260,10 @@ Verdict cuda_gemm_supports(const GemmCall& call) {
 std::unique_ptr<Launch> make_cuda_gemm(GemmCall call, const GpuTraits& gpu) {
   PaddedGemm padded;
   if (pad_gemm(call, padded)) return make_padded_gemm(std::move(padded), gpu);
-  return std::make_unique<CudaGemmLaunch>(std::move(call), gpu);
+  auto library = std::make_unique<CudaGemmLaunch>(call, gpu);
+  SmallGemm small;
+  if (small_gemm(call, gpu, 64, small)) return make_raced_gemm(std::move(call), gpu, std::move(library));
+  return library;
 }
 
 }  // namespace kpt

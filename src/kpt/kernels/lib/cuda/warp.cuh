@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Instructions of a warp (sm_80 on), one function each. A test stands in for each of them on the host and runs the
-// kernels lane by lane (emulate.h), so device code of this folder uses no other PTX.
+// kernels lane by lane (emulate.h), so device code that is tested so uses no other PTX.
 #include "kpt/kernels/lib/cuda/types.cuh"
 
 #define KERNEL extern "C" __global__

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Runs the CUDA kernels of this folder on the host, lane by lane, for tests where there is no GPU: each thread of a
+// Runs CUDA kernels on the host, lane by lane, for tests where there is no GPU: each thread of a
 // block is a fiber; what a warp or a block does together (ldmatrix, mma, shuffles, barriers) is done when all have
 // come. The next fiber is drawn at random, asynchronous copies land only when they are waited for and shared memory
 // starts as NaN: a missing barrier or wait shows. Not thread-safe. x86-64 and Arm Linux (ucontext).
