@@ -9,12 +9,13 @@
 // constant term whose largest relative error on [0, 14] is least (iteratively reweighted least squares against
 // 50-digit values of erfc); beyond 13.2 the power of e is 0.
 inline float gelu_of_16_bits(float x) {
-  const float z = fabsf(x), t = __fdividef(1.0f, fmaf(0.38f, z, 1.0f));
+  const float z = fabsf(x);
+  float t, power;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(t) : "f"(fmaf(0.38f, z, 1.0f)));
   float r = fmaf(-0.08992695f, t, 0.18887344f);
   r = fmaf(r, t, 0.09198201f);
   r = fmaf(r, t, 0.15782878f);
   r = fmaf(r, t, 0.15122521f) * t;
-  float power;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(-0.72134752f * z * z));
   const float tail = power * r;
   return x * (x > 0.0f ? 1.0f - tail : tail);

@@ -20,16 +20,22 @@ GemmCut tail_cut(DType dtype, int64_t m, int64_t n, Act act, bool residual) {
   return cut;
 }
 
-// Two rows a thread where that still leaves blocks for every multiprocessor, else one.
+// Two rows a thread where that still leaves four blocks for every multiprocessor, else one.
 TEST(CudaGemmTail, GridCoversEveryElementOnce) {
   const GpuTraits h200{90, 132, 60 << 20, 232448};
-  const auto grid = [&](int64_t m, int64_t n) {
-    return plan_gemm_tail(tail_cut(DType::bf16, m, n, Act::gelu, true), h200).calls.at(0).shape.grid;
+  const auto blocks = [&](int64_t m, int64_t n, int64_t batch = 1) {
+    GemmCut cut = tail_cut(DType::bf16, m, n, Act::gelu, true);
+    cut.batch = batch;
+    const CudaCall call = plan_gemm_tail(cut, h200).calls.at(0);
+    EXPECT_EQ(call.shape.grid[1] * call.shape.grid[2], 1u);
+    return call.shape.grid[0];
   };
-  EXPECT_EQ(grid(16384, 4096), (std::array<uint32_t, 3>{8192, 2, 1}));  // 512 vectors a row
-  EXPECT_EQ(grid(128, 1536), (std::array<uint32_t, 3>{128, 1, 1}));
-  EXPECT_EQ(grid(128, 384), (std::array<uint32_t, 3>{32, 1, 1}));  // 48 vectors: 64 threads, 4 rows a block
-  EXPECT_EQ(grid(5, 77), (std::array<uint32_t, 3>{3, 1, 1}));      // odd width: one element a thread
+  EXPECT_EQ(blocks(16384, 4096), 16384 / 2 * 2);  // 512 vectors a row
+  EXPECT_EQ(blocks(16385, 4096), 8193 * 2);
+  EXPECT_EQ(blocks(128, 1536), 128);
+  EXPECT_EQ(blocks(128, 384), 32);     // 48 vectors: 64 threads, 4 rows a block
+  EXPECT_EQ(blocks(128, 384, 3), 96);  // items apart
+  EXPECT_EQ(blocks(5, 77), 3);         // odd width: one element a thread
 }
 
 TEST(CudaGemmTail, OneCallWhereOnlyTheOutputIsTouched) {
@@ -46,15 +52,18 @@ TEST(CudaGemmTail, OneCallWhereOnlyTheOutputIsTouched) {
 
 TEST(CudaGemmTail, EveryProgramCompilesWithoutSpills) {
   if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
-  const auto fault = [](DType dtype, Act act, int arch) {
-    return check_cuda_work(plan_gemm_tail(tail_cut(dtype, 64, 64, act, true), {}), arch);
+  const auto fault = [](DType dtype, Act act, bool bias, bool residual, int arch) {
+    GemmCut cut = tail_cut(dtype, 64, 64, act, residual);
+    cut.tail_bias = bias;
+    return check_cuda_work(plan_gemm_tail(cut, {}), arch);
   };
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-    EXPECT_EQ(fault(dtype, Act::gelu, 80), "");
-    EXPECT_EQ(fault(dtype, Act::gelu, 100), "");
-  }
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
+    for (const bool residual : {false, true}) {
+      EXPECT_EQ(fault(dtype, Act::gelu, true, residual, 80), "");
+      EXPECT_EQ(fault(dtype, Act::gelu, false, residual, 100), "");
+    }
   for (int act = 0; act <= static_cast<int>(Act::sigmoid); ++act)
-    EXPECT_EQ(fault(DType::bf16, static_cast<Act>(act), 90), "");
+    EXPECT_EQ(fault(DType::bf16, static_cast<Act>(act), true, true, 90), "");
 }
 
 }  // namespace
