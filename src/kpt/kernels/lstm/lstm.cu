@@ -93,18 +93,34 @@ inline float transposed_sum(float (&v)[kLanes], u32 lane) {
   return v[0];
 }
 
+// Elements [k, k + kVec) of a row of w_hh; zeros beyond the matrix.
+template <bool WORDS>
+inline void load_part(Raw<T, kVec>& part, const T* w, u32 row, u32 rows, u32 k, u32 hidden) {
+  const T* from = w + (i64)row * hidden + k;
+#pragma unroll
+  for (int e = 0; e < kVec; ++e) part.e[e] = T{};
+  if (WORDS) {
+    if (row < rows && k < hidden) part.load(from);
+  } else {
+#pragma unroll
+    for (int e = 0; e < kVec; ++e)
+      if (row < rows && k + e < hidden) part.e[e] = from[e];
+  }
+}
+
 inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 extern "C" __global__ void __launch_bounds__(512)
     lstm(const __grid_constant__ Task t, const T* w0, const T* w1, const T* h0, const T* c0, const float* gates,
          float* upper, T* y, T* hn, T* cn) {
-  __shared__ float h[ROWS][kMostHidden], c[ROWS][kMostHidden], sums[ROWS][4 * kMostHidden];
+  alignas(16) __shared__ float h[ROWS][kMostHidden];  // zeros behind the hidden size
+  __shared__ float c[ROWS][kMostHidden], sums[ROWS][4 * kMostHidden];
   grid_release();
   const u32 direction = blockIdx.x % t.directions, first = blockIdx.x / t.directions * ROWS;
   const T* w = direction ? w1 : w0;
   const bool words = t.words && aligned(address(w), 16);
   const u32 groups = blockDim.x / kLanes, group = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
-  const u32 rows = 4 * t.hidden;
+  const u32 rows = 4 * t.hidden, depth = (t.hidden + kLanes * kVec - 1) / (kLanes * kVec) * (kLanes * kVec);
   grid_wait();
   for (u32 n = threadIdx.x; n < ROWS * kMostHidden; n += blockDim.x) {
     const u32 r = n / kMostHidden, u = n % kMostHidden;
@@ -127,30 +143,27 @@ extern "C" __global__ void __launch_bounds__(512)
                        ? gates[(((i64)direction * t.steps + step) * t.batch + first + r) * rows + row]
                        : 0.0f;
 #pragma unroll 1
-      for (u32 k = lane * kVec; k < (t.hidden + kLanes * kVec - 1) / (kLanes * kVec) * (kLanes * kVec);
-           k += kLanes * kVec) {
+      for (u32 k = lane * kVec; k < depth; k += kLanes * kVec) {
         float state[ROWS][kVec];
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
 #pragma unroll
           for (int e = 0; e < kVec; ++e) state[r][e] = h[r][k + e];
+        Raw<T, kVec> weight[kLanes];
+        if (words) {  // all on their way at once
 #pragma unroll
-        for (int i = 0; i < kLanes; ++i) {
-          const u32 here = block + i * groups + group;
-          if (here >= rows || k >= t.hidden) continue;
-          const T* from = w + (i64)here * t.hidden + k;
-          Raw<T, kVec> weight;
-          if (words) {
-            weight.load(from);
-          } else {
+          for (int i = 0; i < kLanes; ++i) load_part<true>(weight[i], w, block + i * groups + group, rows, k, t.hidden);
+        } else {
 #pragma unroll
-            for (int e = 0; e < kVec; ++e) weight.e[e] = k + e < t.hidden ? from[e] : T{};
-          }
-#pragma unroll
-          for (int r = 0; r < ROWS; ++r)
-#pragma unroll
-            for (int e = 0; e < kVec; ++e) sum[r][i] += to_float(weight.e[e]) * state[r][e];
+          for (int i = 0; i < kLanes; ++i)
+            load_part<false>(weight[i], w, block + i * groups + group, rows, k, t.hidden);
         }
+#pragma unroll
+        for (int e = 0; e < kVec; ++e)
+#pragma unroll
+          for (int i = 0; i < kLanes; ++i)
+#pragma unroll
+            for (int r = 0; r < ROWS; ++r) sum[r][i] += to_float(weight[i].e[e]) * state[r][e];
       }
 #pragma unroll
       for (int r = 0; r < ROWS; ++r) {
