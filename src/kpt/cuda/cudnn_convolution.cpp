@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "kpt/base/counters.h"
 #include "kpt/cuda/choices.h"
@@ -13,12 +14,15 @@
 namespace kpt {
 namespace {
 
-constexpr size_t kTimedEngines = 4;
+// Compiling a plan takes a third of a second, and a vision model has two dozen problems.
+constexpr size_t kTimedFused = 2, kTimedPlain = 3;
 
-enum Uid : int64_t { kX = 1, kW, kY };
+enum Uid : int64_t { kX = 1, kW, kY, kBias, kResidual };
 
-// The problem as cuDNN's graph.
-void describe(const CudnnConvolution& problem, fe::graph::Graph& graph) {
+using Tensor = std::shared_ptr<fe::graph::Tensor_attributes>;
+
+// The problem as cuDNN's graph, with or without its epilogue.
+void describe(const CudnnConvolution& problem, bool fused, fe::graph::Graph& graph) {
   const auto tensor = [&](Uid uid, const char* name, const auto& sizes, const auto& strides) {
     return graph.tensor(fe::graph::Tensor_attributes()
                             .set_uid(uid)
@@ -27,6 +31,12 @@ void describe(const CudnnConvolution& problem, fe::graph::Graph& graph) {
                             .set_stride(cudnn_list(strides))
                             .set_data_type(cudnn_type(problem.dtype)));
   };
+  const auto as_y = [&](const Tensor& t) {
+    t->set_dim(cudnn_list(problem.y)).set_stride(cudnn_list(problem.y_strides));
+  };
+  const auto pointwise = [&](const char* name, fe::PointwiseMode_t mode) {
+    return fe::graph::Pointwise_attributes().set_name(name).set_mode(mode).set_compute_data_type(fe::DataType_t::FLOAT);
+  };
   graph.set_io_data_type(cudnn_type(problem.dtype))
       .set_intermediate_data_type(fe::DataType_t::FLOAT)
       .set_compute_data_type(fe::DataType_t::FLOAT);
@@ -34,88 +44,161 @@ void describe(const CudnnConvolution& problem, fe::graph::Graph& graph) {
                         .set_padding(cudnn_list(problem.padding))
                         .set_stride(cudnn_list(problem.stride))
                         .set_dilation(cudnn_list(problem.dilation));
-  auto y = graph.conv_fprop(tensor(kX, "x", problem.x, problem.x_strides),
-                            tensor(kW, "w", problem.w, problem.w_strides), attributes);
-  y->set_output(true)
-      .set_uid(kY)
-      .set_dim(cudnn_list(problem.y))
-      .set_stride(cudnn_list(problem.y_strides))
-      .set_data_type(cudnn_type(problem.dtype));
+  Tensor y = graph.conv_fprop(tensor(kX, "x", problem.x, problem.x_strides),
+                              tensor(kW, "w", problem.w, problem.w_strides), attributes);
+  as_y(y);
+  if (fused && problem.bias) {
+    const int64_t o = problem.y[1];
+    const std::array<int64_t, 4> sizes{1, o, 1, 1}, strides{o, 1, o, o};
+    y = graph.pointwise(y, tensor(kBias, "bias", sizes, strides), pointwise("add_bias", fe::PointwiseMode_t::ADD));
+    as_y(y);
+  }
+  if (fused && problem.residual) {
+    y = graph.pointwise(y, tensor(kResidual, "residual", problem.y, problem.y_strides),
+                        pointwise("add_residual", fe::PointwiseMode_t::ADD));
+    as_y(y);
+  }
+  if (fused && problem.relu) {
+    y = graph.pointwise(y, pointwise("relu", fe::PointwiseMode_t::RELU_FWD));
+    as_y(y);
+  }
+  y->set_output(true).set_uid(kY).set_data_type(cudnn_type(problem.dtype));
 }
 
-Verdict run(const CudnnEngines& engines, int64_t index, const CudnnPointers& at, CUstream stream) {
-  return engines.run(index, {{kX, const_cast<void*>(at.x)}, {kW, const_cast<void*>(at.w)}, {kY, at.y}}, at.workspace,
-                     stream);
-}
+// One of cuDNN's engines for a problem, built.
+struct Engine {
+  std::shared_ptr<CudnnEngines> of;
+  int64_t index = 0;
+  bool fused = false;
+
+  Verdict run(const CudnnConvolution& problem, const CudnnPointers& at, CUstream stream) const {
+    const auto in = [](const void* p) { return const_cast<void*>(p); };
+    std::vector<std::pair<int64_t, void*>> operands{{kX, in(at.x)}, {kW, in(at.w)}, {kY, at.y}};
+    if (fused && problem.bias) operands.emplace_back(kBias, in(at.bias));
+    if (fused && problem.residual) operands.emplace_back(kResidual, in(at.residual));
+    return of->run(index, std::move(operands), at.workspace, stream);
+  }
+};
 
 class Plan final : public CudnnConvolutionPlan {
  public:
-  Plan(std::unique_ptr<CudnnEngines> engines, int64_t index, std::string how)
-      : engines_(std::move(engines)), index_(index), how_(std::move(how)) {}
-  size_t workspace_bytes() const override { return engines_->workspace_bytes(index_); }
-  std::string config() const override { return cat("cudnn ", engines_->name(index_), ", ", how_); }
+  Plan(const CudnnConvolution& problem, Engine engine, std::string how)
+      : problem_(problem), engine_(std::move(engine)), how_(std::move(how)) {}
+  size_t workspace_bytes() const override { return engine_.of->workspace_bytes(engine_.index); }
+  std::string config() const override {
+    return cat("cudnn ", engine_.of->name(engine_.index), engine_.fused ? " with epilogue, " : ", ", how_);
+  }
+  bool has_epilogue() const override { return engine_.fused; }
   void run(const CudnnPointers& at, CUstream stream) const override {
     cuda_check(CUDA_SUCCESS, "cuda.cudnn");
-    if (Verdict v = kpt::run(*engines_, index_, at, stream); !v)
+    if (Verdict v = engine_.run(problem_, at, stream); !v)
       throw_error(ErrorKind::device, "cuda.cudnn", cat("convolution: ", v.reason));
   }
 
  private:
-  std::unique_ptr<CudnnEngines> engines_;
-  int64_t index_;
+  CudnnConvolution problem_;
+  Engine engine_;
   std::string how_;
 };
 
-// Microseconds of each built engine on temporary memory; empty where there is not enough of it.
-std::vector<double> time_engines(const CudnnConvolution& p, const CudnnEngines& engines,
-                                 const std::vector<int64_t>& built) {
+// The engines of a problem, asked for as they are needed.
+class Shelf {
+ public:
+  Shelf(const CudnnConvolution& problem, int device) : problem_(problem), device_(device) {}
+
+  // Engines that compile cost a new size a third of a second: only where there is an epilogue to gain.
+  bool may_fuse() const {
+    return problem_.has_epilogue() && problem_.dtype != DType::f32 && problem_.y_strides[1] == 1;
+  }
+  // null where cuDNN has none; then reason() says why.
+  std::shared_ptr<CudnnEngines> engines(bool fused) {
+    auto& [asked, engines] = kinds_[fused];
+    if (asked) return engines;
+    asked = true;
+    auto fresh = std::make_shared<CudnnEngines>(device_);
+    describe(problem_, fused, fresh->graph());
+    // On f32 the products of tensor cores are TF32.
+    const Verdict v = fresh->query(fused, problem_.dtype != DType::f32);
+    if (v)
+      engines = std::move(fresh);
+    else
+      reason_ = v.reason;
+    return engines;
+  }
+  // The first ones that can be built, at most `wanted`.
+  void build(bool fused, size_t wanted, std::vector<Engine>& out) {
+    const auto of = engines(fused);
+    if (!of) return;
+    const size_t most = out.size() + wanted;
+    for (int64_t i = 0; i < of->count() && out.size() < most; ++i)
+      if (of->build(i)) out.push_back({of, i, fused});
+  }
+  const std::string& reason() const { return reason_; }
+
+ private:
+  const CudnnConvolution& problem_;
+  int device_;
+  std::array<std::pair<bool, std::shared_ptr<CudnnEngines>>, 2> kinds_;
+  std::string reason_;
+};
+
+// Microseconds of each built engine, its tail included, on temporary memory; empty where there is not enough of it.
+std::vector<double> time_engines(const CudnnConvolution& p, const std::vector<Engine>& engines, const CudnnTail& tail) {
   int64_t workspace = 0;
-  for (int64_t index : built) workspace = std::max(workspace, engines.workspace(index));
+  for (const Engine& e : engines) workspace = std::max(workspace, e.of->workspace(e.index));
   const int64_t x = cudnn_bytes(p.dtype, cudnn_list(p.x), cudnn_list(p.x_strides)),
                 w = cudnn_bytes(p.dtype, cudnn_list(p.w), cudnn_list(p.w_strides)),
-                y = cudnn_bytes(p.dtype, cudnn_list(p.y), cudnn_list(p.y_strides));
+                y = cudnn_bytes(p.dtype, cudnn_list(p.y), cudnn_list(p.y_strides)),
+                bias = p.bias ? cudnn_bytes(p.dtype, {p.y[1]}, {1}) : 0, residual = p.residual ? y : 0;
   CudaTimer timer;
-  CudaScratch scratch(x + w + y + workspace + kCudnnLine, timer.stream());
+  CudaScratch scratch(x + w + y + bias + residual + workspace + kCudnnLine, timer.stream());
   if (!scratch) return {};
   scratch.fill(0x3c);  // 0.0115 as f32 and bf16, 1.06 as f16
-  char* const at = scratch.data();
+  char* to = scratch.data();
+  const auto take = [&to](int64_t bytes) { return std::exchange(to, to + bytes); };
+  CudnnPointers at{};
+  at.x = take(x), at.w = take(w), at.y = take(y);
+  if (p.bias) at.bias = take(bias);
+  if (p.residual) at.residual = take(residual);
+  at.workspace = to;
   std::vector<CudaTimer::Work> works;
-  for (int64_t index : built)
-    works.push_back([&engines, &timer, index, at, x, w, y](int) {
-      return run(engines, index, {at, at + x, at + x + w, at + x + w + y}, timer.stream()).ok;
+  for (const Engine& e : engines)
+    works.push_back([&p, &e, &timer, &tail, at](int) {
+      if (!e.run(p, at, timer.stream())) return false;
+      if (!e.fused && p.has_epilogue()) tail(at, timer.stream());
+      return true;
     });
   return timer.times(works, true);
 }
 
-CudnnChoice choose(const CudnnConvolution& problem, int device) {
+CudnnChoice choose(const CudnnConvolution& problem, int device, const CudnnTail& tail) {
   static SpanCounters choices("cuda.cudnn_choices");
   const Span span(choices);
-  auto engines = std::make_unique<CudnnEngines>(device);
-  describe(problem, engines->graph());
-  // Engines that compile cost a new size a quarter of a second and more; on f32 the tensor cores' products are TF32.
-  if (Verdict v = engines->query(false, problem.dtype != DType::f32); !v) return {nullptr, v};
+  Shelf shelf(problem, device);
+  const auto made = [&](const Engine& engine, std::string how) {
+    return CudnnChoice{std::make_shared<Plan>(problem, engine, std::move(how)), yes()};
+  };
   ChoiceStore& store = ChoiceStore::of("cudnn", cudnn_version(), device);
   const std::string family = problem.family(), key = problem.key();
   if (const auto kept = store.find(family, key)) {
-    const auto index = static_cast<int64_t>(kept->words[0]);
-    if (index < engines->count() && engines->build(index))
-      return {std::make_shared<Plan>(std::move(engines), index, cat("kept choice of ", kept->microseconds, " us")),
-              yes()};
+    const Engine engine{shelf.engines(kept->words[1] != 0), static_cast<int64_t>(kept->words[0]), kept->words[1] != 0};
+    if (engine.of && engine.index < engine.of->count() && engine.of->build(engine.index))
+      return made(engine, cat("kept choice of ", kept->microseconds, " us"));
   }
-  const size_t wanted = store.count(family) > 0 ? 1 : kTimedEngines;
-  std::vector<int64_t> built;
-  for (int64_t i = 0; i < engines->count() && built.size() < wanted; ++i)
-    if (engines->build(i)) built.push_back(i);
-  if (built.empty()) return {nullptr, no("cuDNN has no engine for ", key)};
+  const bool known = store.count(family) > 0;
+  std::vector<Engine> built;
+  if (shelf.may_fuse()) shelf.build(true, known ? 1 : kTimedFused, built);
+  if (built.empty() || !known) shelf.build(false, known || !built.empty() ? 1 : kTimedPlain, built);
+  if (built.empty()) return {nullptr, no("cuDNN has no engine for ", key, ": ", shelf.reason())};
   std::vector<double> times;
-  if (built.size() > 1) times = time_engines(problem, *engines, built);
+  if (built.size() > 1) times = time_engines(problem, built, tail);
   const int best = times.empty() ? 0 : fastest(times);
   if (best < 0) return {nullptr, no("no engine of cuDNN runs ", key)};
-  const int64_t index = built[static_cast<size_t>(best)];
-  if (times.empty()) return {std::make_shared<Plan>(std::move(engines), index, "heuristic"), yes()};
+  const Engine& engine = built[static_cast<size_t>(best)];
+  if (times.empty()) return made(engine, "heuristic");
   const double time = times[static_cast<size_t>(best)];
-  store.add(family, key, {{static_cast<uint64_t>(index)}, time});
-  return {std::make_shared<Plan>(std::move(engines), index, cat("best of ", built.size(), ": ", time, " us")), yes()};
+  store.add(family, key, {{static_cast<uint64_t>(engine.index), uint64_t{engine.fused}}, time});
+  return made(engine, cat("best of ", built.size(), ": ", time, " us"));
 }
 
 struct Entry {
@@ -129,14 +212,15 @@ std::string text_of(const std::array<int64_t, 4>& n) { return cat(" ", n[0], ","
 
 std::string CudnnConvolution::family() const {
   return cat(dtype, " groups", groups, " x ", x[1], ",", x[2], ",", x[3], " w", text_of(w), " stride ", stride[0], ",",
-             stride[1], " pad ", padding[0], ",", padding[1], " dilation ", dilation[0], ",", dilation[1]);
+             stride[1], " pad ", padding[0], ",", padding[1], " dilation ", dilation[0], ",", dilation[1],
+             bias ? " bias" : "", residual ? " residual" : "", relu ? " relu" : "");
 }
 
 std::string CudnnConvolution::key() const {
   return cat(family(), " batch", x[0], " strides", text_of(x_strides), text_of(w_strides), text_of(y_strides));
 }
 
-CudnnChoice cudnn_convolution(const CudnnConvolution& problem, int device) {
+CudnnChoice cudnn_convolution(const CudnnConvolution& problem, int device, const CudnnTail& tail) {
   if (Verdict v = cudnn_here(); !v) return {nullptr, v};
   static std::mutex mutex;
   static std::map<std::pair<int, std::string>, std::unique_ptr<Entry>> entries;
@@ -150,7 +234,7 @@ CudnnChoice cudnn_convolution(const CudnnConvolution& problem, int device) {
   std::call_once(entry->once, [&] {
     const CudaGuard guard(device);
     try {
-      entry->choice = choose(problem, device);
+      entry->choice = choose(problem, device, tail);
     } catch (const Error&) {
       throw;
     } catch (const std::runtime_error& e) {  // the frontend's own, for a function or library that it lacks

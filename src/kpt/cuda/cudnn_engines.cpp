@@ -2,6 +2,7 @@
 #include "kpt/cuda/cudnn_engines.h"
 
 #include <algorithm>
+#include <array>
 
 #include "kpt/cuda/library.h"
 
@@ -39,10 +40,17 @@ Verdict cudnn_here() {
 size_t cudnn_version() { return cudnn_here() ? fe::detail::get_backend_version() : 0; }
 
 CudnnHandle& cudnn_handle(int device) {
+  constexpr size_t kHandles = 8;
   static std::mutex mutex;
-  static std::map<int, CudnnHandle> handles;
-  const std::lock_guard<std::mutex> lock(mutex);
-  CudnnHandle& out = handles[device];
+  static std::map<int, std::pair<size_t, std::array<CudnnHandle, kHandles>>> devices;
+  CudnnHandle* next;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    auto& [given, handles] = devices[device];
+    next = &handles[given++ % kHandles];
+  }
+  CudnnHandle& out = *next;
+  const std::lock_guard<std::mutex> lock(out.mutex);
   if (!out.handle) {
     const CudaGuard guard(device);
     const cudnnStatus_t status = fe::detail::create_handle(&out.handle);

@@ -28,7 +28,8 @@ std::vector<int64_t> cudnn_list(const List& numbers) {
   return {numbers.begin(), numbers.end()};
 }
 
-// One handle a device. It carries the stream of the next call: calls take turns.
+// A few handles a device, given out in turn. Each carries the stream of its next call: its calls take turns, while
+// plans of different handles compile side by side.
 struct CudnnHandle {
   std::mutex mutex;
   cudnnHandle_t handle = nullptr;

@@ -153,7 +153,18 @@ void convolution(RuleChecker& c) {
     else
       want.push_back(floordiv(c.dim(0, i) + Sym(2) * p - reach, s) + 1);
   }
+  const std::string layout = get_string(kw, "layout", "nchw");
+  if (layout == "nhwc")
+    std::rotate(want.begin() + 1, want.begin() + 2, want.end());
+  else if (layout != "nchw")
+    return c.fail("got layout \"", layout, "\", want nchw or nhwc");
+  if (c.has(3)) c.shape(c.sizes(3), want, "residual");
   c.out_shape(want);
+}
+
+void copy(RuleChecker& c) {
+  c.out_shape(c.sizes(0));
+  if (c.has(0)) c.dtype(c.out().dtype, c.node.operand(0)->type.dtype, "output");
 }
 
 }  // namespace
@@ -173,6 +184,7 @@ void add_matmul_rules(RuleTable& table) {
   table["kpt.write_"] = write;
   table["aten.convolution"] = convolution;
   table["kpt.convolution"] = convolution;
+  table["kpt.copy"] = copy;
 }
 
 }  // namespace kpt

@@ -57,6 +57,9 @@ TEST(Verify, GoodNodesPass) {
            "%h = aten.mean.dim(%x, dim=[-1], keepdim=true, dtype=none) : f32[b, s, 1]",
            "%h = aten.convolution(%img, %f, none, stride=[2, 2], padding=[1, 1], dilation=[1, 1], transposed=false, "
            "output_padding=[0, 0], groups=1) : f32[b, 16, 16, 16]",
+           "%h = kpt.convolution(%img, %f, none, none, stride=[2, 1], padding=[1, 1], dilation=[1, 1], groups=1, "
+           "layout=\"nhwc\") : f32[b, 16, 32, 16]",
+           "%h = kpt.copy(%img) : f32[b, 3, 32, 32]",
            "%h = kpt.constant(value=[1, 2.5], dtype=f32) : f32[2]",
            "%h = aten.unknown.op(%x, none, [%x, 3]) : i8[1, 2, 3]",
            // As captured, before canonicalise.
@@ -124,6 +127,13 @@ TEST(Verify, ShapeRulesSayNo) {
   expect_no(
       "%h = aten.convolution(%img, %f, none, stride=[0], padding=[0], dilation=[1], groups=1) : f32[b, 16, 30, 30]",
       "got stride 0");
+  expect_no("%h = kpt.convolution(%img, %f, none, none, layout=\"nhwc\") : f32[b, 16, 30, 30]",
+            "got output [b, 16, 30, 30], want [b, 30, 30, 16]");
+  expect_no("%h = kpt.convolution(%img, %f, none, %img, layout=\"nhwc\") : f32[b, 30, 30, 16]",
+            "got residual [b, 3, 32, 32], want [b, 30, 30, 16]");
+  expect_no("%h = kpt.convolution(%img, %f, none, none, layout=\"chwn\") : f32[b, 16, 30, 30]",
+            "got layout \"chwn\", want nchw or nhwc");
+  expect_no("%h = kpt.copy(%img) : f16[b, 3, 32, 32]", "got output of dtype f16, want f32");
   expect_no("%h = kpt.constant(value=[1, 2], dtype=f32) : f32[3]", "got 2 numbers for f32[3]");
   expect_no("%h = aten.permute(%x, dims=\"abc\") : f32[b, s, 8]", "got a string for dims, want a list");
 }

@@ -230,6 +230,27 @@ std::vector<Case> convolutions(DType d) {
   return cases;
 }
 
+Case channels_last(DType d, const Conv& v, const std::string& act, bool residual) {
+  Case c = convolution(d, v);
+  Problem& p = c.problem;
+  p.op = "kpt.convolution";
+  p.kwargs.emplace_back("act", act);
+  p.kwargs.emplace_back("layout", "nhwc");
+  for (size_t i = 0; i < 2; ++i) {
+    const Dims n = p.inputs[i].sizes;
+    p.inputs[i].strides = {n[1] * n[2] * n[3], 1, n[3] * n[1], n[1]};
+  }
+  const Dims y = p.outputs[0].sizes;
+  p.outputs[0] = dense(d, {y[0], y[2], y[3], y[1]});
+  if (residual) {
+    p.args.push_back(In{static_cast<int>(p.inputs.size())});
+    p.inputs.push_back(p.outputs[0]);
+  }
+  c.label += cat(" last ", act, residual);
+  c.ranges = {{-1, 1, act == "relu"}, kUnit, kUnit, kUnit};
+  return c;
+}
+
 const bool kConvolution = conformance::add("aten.convolution", convolutions);
 const bool kConvolutionAct = conformance::add("kpt.convolution", [](DType d) {
   std::vector<Case> cases = convolutions(d);
@@ -237,6 +258,17 @@ const bool kConvolutionAct = conformance::add("kpt.convolution", [](DType d) {
     cases[i].problem.op = "kpt.convolution";
     cases[i].problem.kwargs.emplace_back("act", i % 2 ? "relu" : "silu");
   }
+  // Channels last, with and without a residual; NaN and infinities reach what they should.
+  for (const Conv& v : std::vector<Conv>{{{2, 16, 9, 9}, {24, 16, 1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, true},
+                                         {{2, 16, 9, 11}, {24, 16, 3, 3}, {2, 1}, {1, 1}, {1, 1}, 1, true},
+                                         {{1, 8, 20, 20}, {16, 8, 7, 7}, {2, 2}, {3, 3}, {1, 1}, 1, false},
+                                         {{2, 64, 14, 14}, {64, 64, 3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, true},
+                                         {{1, 24, 7, 7}, {24, 1, 3, 3}, {1, 1}, {1, 1}, {1, 1}, 24, true},
+                                         {{1, 32, 8, 8}, {32, 8, 3, 3}, {1, 1}, {1, 1}, {1, 1}, 4, true},
+                                         {{2, 5, 6, 7}, {7, 5, 3, 3}, {1, 1}, {0, 0}, {1, 1}, 1, true},
+                                         {{1, 16, 1, 1}, {8, 16, 1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, true}})
+    for (const char* act : {"none", "relu", "silu"})
+      for (bool residual : {false, true}) cases.push_back(channels_last(d, v, act, residual));
   return cases;
 });
 

@@ -31,19 +31,22 @@ constexpr int64_t kPanelRows = 512;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-Verdict check_operands(const Problem& problem, const TensorDesc* x, const TensorDesc* w, const TensorDesc* b) {
+Verdict check_operands(const Problem& problem, const TensorDesc* x, const TensorDesc* w, const TensorDesc* b,
+                       const TensorDesc* residual) {
   if (!x || !w || problem.outputs.size() != 1) return no("got ", problem.str(), ", want x, w and one output");
   if (get_bool(problem.kwargs, "transposed", false)) return no("transposed convolution");
   const int rank = x->sizes.rank();
   if (rank != 3 && rank != 4) return no("got x of rank ", rank, ", want 3 or 4");
   if (w->sizes.rank() != rank) return no("got w of rank ", w->sizes.rank(), " for x of rank ", rank);
-  for (const TensorDesc* d : {w, b, &problem.outputs[0]})
+  for (const TensorDesc* d : {w, b, residual, &problem.outputs[0]})
     if (d && d->dtype != x->dtype) return no("got ", d->dtype, " beside ", x->dtype, ", want one type for all tensors");
   if (!is_float(x->dtype)) return no("got ", x->dtype, ", want a float type");
   if (b && (b->sizes.rank() != 1 || b->sizes[0] != w->sizes[0] || (b->sizes[0] > 1 && b->strides[0] != 1)))
     return no("got bias ", *b, ", want contiguous [", w->sizes[0], "]");
-  if (!w->is_contiguous()) return no("weights are not row-major");
   if (!problem.outputs[0].is_contiguous()) return no("output is not row-major");
+  if (residual && residual->sizes != problem.outputs[0].sizes)
+    return no("got residual ", residual->sizes, ", want the output's ", problem.outputs[0].sizes);
+  if (residual && !residual->is_contiguous()) return no("the residual is not row-major");
   return yes();
 }
 
@@ -66,6 +69,9 @@ Verdict set_attributes(const Problem& problem, int spatial, ConvProblem& p) {
   const std::string act = get_string(problem.kwargs, "act", "none");
   if (!parse_act(act, &p.act))
     return no("got act \"", act, "\", want none, gelu, gelu_tanh, silu, relu, tanh or sigmoid");
+  const std::string layout = get_string(problem.kwargs, "layout", "nchw");
+  if (layout != "nchw" && layout != "nhwc") return no("got layout \"", layout, "\", want nchw or nhwc");
+  p.last = layout == "nhwc";
   p.groups = get_int(problem.kwargs, "groups", 1);
   p.threads = problem.threads;
   return yes();
@@ -78,6 +84,15 @@ void set_sizes(const TensorDesc& x, const TensorDesc& w, int spatial, ConvProble
   p.kh = flat ? 1 : w.sizes[2], p.kw = w.sizes.back();
   p.x_b = x.strides[0], p.x_c = x.strides[1];
   p.x_h = flat ? 0 : x.strides[2], p.x_w = x.strides.back();
+  p.w_o = w.strides[0], p.w_c = w.strides[1];
+  p.w_h = flat ? 0 : w.strides[2], p.w_w = w.strides.back();
+}
+
+bool row_major_weights(const ConvProblem& p) {
+  const int64_t plane = p.kh * p.kw;
+  if (p.c == 0 || p.o == 0) return true;
+  return (p.kw == 1 || p.w_w == 1) && (p.kh == 1 || p.w_h == p.kw) && (p.c == p.groups || p.w_c == plane) &&
+         (p.o == 1 || p.w_o == p.c / p.groups * plane);
 }
 
 class ConvLaunch : public Launch {
@@ -118,15 +133,18 @@ void flatten_pixels(ConvProblem& p) {
 }  // namespace
 
 Verdict conv_call(const Problem& problem, ConvCall& call) {
-  const TensorDesc *x = problem.operand(0), *w = problem.operand(1), *b = problem.operand(2);
-  if (Verdict v = check_operands(problem, x, w, b); !v) return v;
+  const TensorDesc *x = problem.operand(0), *w = problem.operand(1), *b = problem.operand(2),
+                   *residual = problem.operand(3);
+  if (Verdict v = check_operands(problem, x, w, b, residual); !v) return v;
   const int spatial = x->sizes.rank() - 2;
   ConvProblem& p = call.p;
   call.dtype = x->dtype;
   call.x = problem.operand_index(0), call.w = problem.operand_index(1), call.bias = problem.operand_index(2);
+  call.residual = problem.operand_index(3);
   if (Verdict v = set_attributes(problem, spatial, p); !v) return v;
   set_sizes(*x, *w, spatial, p);
   p.has_bias = b != nullptr;
+  p.has_residual = residual != nullptr;
   if (p.groups < 1 || p.c % p.groups || p.o % p.groups || w->sizes[1] != p.c / p.groups)
     return no("got ", p.c, " channels, ", p.groups, " groups and weights ", w->sizes);
   if (p.kh < 1 || p.kw < 1) return no("got a kernel of size 0");
@@ -135,13 +153,20 @@ Verdict conv_call(const Problem& problem, ConvCall& call) {
   if (reach_h < 0 || reach_w < 0) return no("the kernel is larger than the padded input");
   p.oh = reach_h / p.stride_h + 1;
   p.ow = reach_w / p.stride_w + 1;
-  const Dims want = spatial == 2 ? Dims{p.b, p.o, p.oh, p.ow} : Dims{p.b, p.o, p.ow};
+  Dims want = {p.b};
+  if (!p.last) want.push_back(p.o);
+  if (spatial == 2) want.push_back(p.oh);
+  want.push_back(p.ow);
+  if (p.last) want.push_back(p.o);
   if (problem.outputs[0].sizes != want) return no("got output ", problem.outputs[0].sizes, ", want ", want);
   return yes();
 }
 
 Verdict conv_supports(const ConvCall& call) {
   if (call.dtype == DType::f64) return no("got f64, want f32, bf16 or f16: the sum is f32");
+  if (call.p.last) return no("the output is channels-last");
+  if (call.p.has_residual) return no("a residual");
+  if (!row_major_weights(call.p)) return no("weights are not row-major");
   if (call.p.w > 1 && call.p.x_w != 1) return no("the last axis of x has stride ", call.p.x_w, ", want 1");
   return yes();
 }

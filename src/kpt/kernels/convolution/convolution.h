@@ -7,17 +7,18 @@
 namespace kpt {
 
 // aten.convolution(%x, %w, %b, stride=[..], padding=[..], dilation=[..], transposed=false, output_padding=[..],
-// groups=1) kpt.convolution(the same, act="none")
+// groups=1) kpt.convolution(%x, %w, %b, %residual, the same, act="none", layout="nchw")
 //
-// x: [B, C, H, W] or [B, C, L]; w: [O, C / groups, kh, kw] or [O, C / groups, k], row-major; b: [O] or none;
-// y: [B, O, oh, ow] or [B, O, ol], row-major. `act` as in kpt.linear.
-// One float type for all (f32, bf16, f16 by the fast kernel, f64 too by the reference). The last axis of x is
-// contiguous, its others have any strides. Zero padding. Sizes of 0 and 1 are taken. Transposed and 3-D convolutions
-// are refused. Sums in f32, the result is rounded once.
+// x: [B, C, H, W] or [B, C, L]; w: [O, C / groups, kh, kw] or [O, C / groups, k]; b: [O] or none; y: [B, O, oh, ow] or
+// [B, O, ol], with layout="nhwc" [B, oh, ow, O] or [B, ol, O]; residual: sizes of y, or none. y and the residual are
+// row-major. y = act(convolution + b + residual), `act` as in kpt.linear. One float type for all. Zero padding. Sizes
+// of 0 and 1 are taken. Transposed and 3-D convolutions are refused. Sums in f32, the result is rounded once.
+// The fast CPU kernel takes f32, bf16 and f16, no residual, layout nchw, row-major weights, and x with a contiguous
+// last axis and any other strides; the reference takes all strides and f64.
 struct ConvCall {
   ConvProblem p;
   DType dtype = DType::f32;
-  int x = 0, w = 1, bias = -1;  // indices into Problem::inputs
+  int x = 0, w = 1, bias = -1, residual = -1;  // indices into Problem::inputs
 };
 
 Verdict conv_call(const Problem& problem, ConvCall& call);

@@ -7,13 +7,15 @@
 
 namespace kpt {
 
-// x[b, c, h, w] with w contiguous; weights [o, c / groups, kh, kw] row-major; y[b, o, oh, ow] row-major.
+// x[b, c, h, w], weights [o, c / groups, kh, kw], y[b, o, oh, ow], or [b, oh, ow, o] where `last`; y and the residual
+// are row-major. *_simd.cpp wants w of x contiguous, row-major weights, channels before the pixels and no residual.
 struct ConvProblem {
   Elem elem = Elem::f32;
   int64_t b = 0, c = 0, h = 0, w = 0, o = 0, groups = 1, kh = 1, kw = 1, oh = 0, ow = 0;
   int64_t x_b = 0, x_c = 0, x_h = 0, x_w = 1;
+  int64_t w_o = 0, w_c = 0, w_h = 0, w_w = 1;
   int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dilation_h = 1, dilation_w = 1;
-  bool has_bias = false;
+  bool has_bias = false, has_residual = false, last = false;
   Act act = Act::none;
   int threads = 1;
 };

@@ -165,6 +165,38 @@ TEST(Convolution, EmptySizes) {
   check(plain(DType::f32, {2, 0, 5, 5}, {4, 0, 3, 3}, 1));  // no channels: the bias
 }
 
+// The reference alone: channels-last weights, output and residual hold the numbers of the row-major call.
+TEST(Convolution, ChannelsLastIsAPermutationAndTheResidualComesBeforeTheActivation) {
+  std::vector<Tensor> inputs;
+  Case c = plain(DType::f32, {2, 3, 5, 4}, {6, 3, 3, 2}, 1, 1, 1);
+  Problem p = problem_of(c, inputs);
+  ConvCall call;
+  ASSERT_TRUE(conv_call(p, call));
+  const Tensor rows = test::run(*make_conv_reference(call), p, inputs)[0];
+
+  inputs[1] = random(DType::f32, {6, 3, 3, 2}, 2, {0, 2, 3, 1});  // the same numbers in other places
+  for (int64_t i = 0; i < c.w.desc.numel(); ++i) inputs[1].set(i, c.w.at(i));
+  const Dims y{2, 5, 5, 6};
+  ASSERT_EQ(rows.desc.sizes, (Dims{2, 6, 5, 5}));
+  inputs.push_back(random(DType::f32, y, 9));
+  p.inputs = test::descs(inputs);
+  p.args.push_back(In{3});
+  p.kwargs.emplace_back("layout", "nhwc");
+  p.kwargs[6].second = "relu";
+  p.outputs = {TensorDesc::contiguous(DType::f32, y)};
+  const Verdict v = conv_call(p, call);
+  ASSERT_TRUE(v) << v.reason;
+  EXPECT_EQ(conv_supports(call).reason, "the output is channels-last");
+  const Tensor got = test::run(*make_conv_reference(call), p, inputs)[0];
+  for (int64_t b = 0; b < 2; ++b)
+    for (int64_t o = 0; o < 6; ++o)
+      for (int64_t pixel = 0; pixel < 25; ++pixel) {
+        const int64_t at = (b * 25 + pixel) * 6 + o;
+        const double want = std::max(0.0, rows.at((b * 6 + o) * 25 + pixel) + inputs[3].at(at));
+        EXPECT_NEAR(got.at(at), want, 1e-5);
+      }
+}
+
 TEST(Convolution, ReasonsForNo) {
   const auto reason = [](auto change) {
     std::vector<Tensor> inputs;

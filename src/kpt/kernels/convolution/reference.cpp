@@ -16,10 +16,12 @@ class ConvReference : public Launch {
     for (int64_t b = 0; b < p.b; ++b)
       for (int64_t o = 0; o < p.o; ++o)
         for (int64_t i = 0; i < p.oh; ++i)
-          for (int64_t j = 0; j < p.ow; ++j, y += size_of(call_.dtype)) {
+          for (int64_t j = 0; j < p.ow; ++j) {
+            const int64_t to = p.last ? ((b * p.oh + i) * p.ow + j) * p.o + o : ((b * p.o + o) * p.oh + i) * p.ow + j;
             double sum = pixel(args, b, o, i, j);
             if (call_.bias >= 0) sum += at(args, call_.bias, o);
-            store_from_double(call_.dtype, y, activate(p.act, sum));
+            if (call_.residual >= 0) sum += at(args, call_.residual, to);
+            store_from_double(call_.dtype, y + to * static_cast<int64_t>(size_of(call_.dtype)), activate(p.act, sum));
           }
   }
 
@@ -40,7 +42,7 @@ class ConvReference : public Launch {
                         x = ow * p.stride_w - p.pad_w + j * p.dilation_w;
           if (y < 0 || y >= p.h || x < 0 || x >= p.w) continue;
           sum += at(args, call_.x, b * p.x_b + (first + c) * p.x_c + y * p.x_h + x * p.x_w) *
-                 at(args, call_.w, ((o * channels + c) * p.kh + i) * p.kw + j);
+                 at(args, call_.w, o * p.w_o + c * p.w_c + i * p.w_h + j * p.w_w);
         }
     return sum;
   }

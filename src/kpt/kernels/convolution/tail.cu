@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// y[b][o][pixel] = act(y[b][o][pixel] + bias[o]) in place; y row-major. bias: null where absent. Defines: T (element
-// type), ACT (kpt::Act). A thread has one vector of 16 bytes of the flat tensor; planes of any size, so a vector may
-// reach into the next channel.
+// y = act(y + bias[o] + residual) in place; y [b][o][pixel] and the residual row-major, channels-last where there is one
+// pixel for each channel. bias, residual: null where absent. Defines: T (element type), ACT (kpt::Act). A thread has one
+// vector of 16 bytes of the flat tensor; planes of any size, so a vector may reach into the next channel.
 #include "kpt/kernels/lib/cuda/act.cuh"
 #include "kpt/kernels/lib/cuda/types.cuh"
 
@@ -9,7 +9,7 @@ struct Numbers {
   i64 count, pixels, channels;
 };
 
-extern "C" __global__ void __launch_bounds__(256) conv_tail(T* y, const T* bias, Numbers n) {
+extern "C" __global__ void __launch_bounds__(256) conv_tail(T* y, const T* bias, const T* residual, Numbers n) {
   grid_release();
   grid_wait();
   constexpr int V = 16 / sizeof(T);
@@ -20,14 +20,16 @@ extern "C" __global__ void __launch_bounds__(256) conv_tail(T* y, const T* bias,
   i64 pixel = first - plane * n.pixels;
   i64 channel = plane % n.channels;
   float add = bias ? to_float(bias[channel]) : 0.0f;
-  const bool whole = first + V <= n.count && (u64)y % 16 == 0;
-  Vector data;
+  const bool whole = first + V <= n.count && ((u64)y | (u64)residual) % 16 == 0;
+  Vector data, more;
   if (whole) data = *(const Vector*)(y + first);
+  if (whole && residual) more = *(const Vector*)(residual + first);
 #pragma unroll
   for (int v = 0; v < V; ++v) {
     if (!whole && first + v >= n.count) break;
-    const float x = to_float(whole ? data.e[v] : y[first + v]);
-    const T result = from_float<T>(act<ACT, sizeof(T)>(x + add));
+    float x = to_float(whole ? data.e[v] : y[first + v]) + add;
+    if (residual) x += to_float(whole ? more.e[v] : residual[first + v]);
+    const T result = from_float<T>(act<ACT, sizeof(T)>(x));
     if (whole)
       data.e[v] = result;
     else
