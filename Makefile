@@ -19,7 +19,7 @@ SANITIZED := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=
 UNSANITIZED := -Conformance.EveryCudaProgramCompiles
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup configure build run test lint format asan tsan fuzz headers bundle docs bench bench-cpu bench-gpu clean
+.PHONY: help setup configure build run test lint format asan tsan fuzz headers bundle wheel docs bench bench-cpu bench-gpu clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -73,12 +73,16 @@ fuzz: setup  ## every libFuzzer target for FUZZ_SECONDS (300)
 	@tools/run_fuzzers.sh build-fuzz $(FUZZ_SECONDS)
 
 headers: configure  ## every header of the core compiles alone
-	@git ls-files 'src/kpt/*.h' | xargs -P $(JOBS) -I{} g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-psabi -Isrc \
+	@git ls-files 'src/kpt/*.h' | xargs -P $(JOBS) -I{} g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-psabi -Isrc '-DKPT_SOURCE_DIR="$(CURDIR)"' \
 	  $$(sed -n 's/^KPT_CU[A-Z_]*INCLUDE:PATH=/-isystem /p' $(BUILD)/CMakeCache.txt) -include {} -x c++ /dev/null
 	@echo "headers: $$(git ls-files 'src/kpt/*.h' | wc -l) compile alone"
 
 bundle: build  ## dist/kernel_pytorch-VERSION/, a relocatable folder
 	@tools/bundle.sh $(BUILD) $(PY)
+
+wheel: setup  ## dist/kernel_pytorch-VERSION-py3-none-linux_x86_64.whl for the torch that is installed
+	@tools/setup_python.sh requirements-wheel.txt
+	@tools/wheel.sh $(PY)
 
 docs: build  ## pages that are generated from tables
 	@$(BUILD)/bin/kpt env --markdown > docs/settings.md
