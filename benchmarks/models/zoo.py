@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,30 +116,77 @@ def llama_1b() -> nn.Module:
 
 
 class Decode(nn.Module):
-    """One token a sequence against a filled static cache. Writes the same place at each call, so calls repeat."""
+    """One token a sequence against a filled static cache. Writes the same place at each call, so calls repeat.
+    The cache is state of this module: it moves with it, in its dtype."""
 
-    def __init__(self, model: nn.Module, batch: int, cached: int):
+    def __init__(self, model: nn.Module, batch: int, cached: int, vocabulary: int = 128000):
         super().__init__()
         from transformers import StaticCache
 
         self.model = model
         self.cache = StaticCache(config=model.config, max_cache_len=cached + 64)
         device = next(model.parameters()).device
-        prompt = token_inputs(batch, cached, 128000)["input_ids"].to(device)
-        with torch.inference_mode(), torch.device(device):
+        prompt = token_inputs(batch, cached, vocabulary)["input_ids"].to(device)
+        with torch.no_grad(), torch.device(device):
             model(input_ids=prompt, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        for i, layer in enumerate(self.cache.layers):
+            self.register_buffer(f"keys_{i}", layer.keys)
+            self.register_buffer(f"values_{i}", layer.values)
+            layer.__class__ = _placed()
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+        super()._apply(fn, recurse)
+        for i, layer in enumerate(self.cache.layers):
+            layer.keys, layer.values = getattr(self, f"keys_{i}"), getattr(self, f"values_{i}")
+        return self
 
     def forward(self, input_ids: torch.Tensor, cache_position: torch.Tensor) -> torch.Tensor:
-        out = self.model(input_ids=input_ids, past_key_values=self.cache, use_cache=True, cache_position=cache_position)
+        layers = self.cache.layers
+        for i, layer in enumerate(layers):
+            layer.keys, layer.values = getattr(self, f"keys_{i}"), getattr(self, f"values_{i}")
+            layer.place = cache_position
+        out = self.model(input_ids=input_ids, past_key_values=self.cache, use_cache=True)
+        for layer in layers:
+            layer.place = None  # nothing of a traced call stays behind
         return out.logits
+
+
+@cache
+def _placed() -> type:
+    """The library's static layer, writing where it is told: its own counts calls, so that no call repeats."""
+    from transformers.cache_utils import StaticLayer
+
+    class Placed(StaticLayer):
+        place: torch.Tensor | None = None
+
+        def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
+            self.keys.index_copy_(2, self.place, key_states)
+            self.values.index_copy_(2, self.place, value_states)
+            return self.keys, self.values
+
+        def get_seq_length(self) -> Any:
+            return self.place[0]
+
+    return Placed
 
 
 def llama_8b_decode() -> nn.Module:
     return Decode(llama_8b(), 16, 2048).eval()
 
 
-def next_token(batch: int, cached: int) -> dict[str, torch.Tensor]:
-    return {"input_ids": token_inputs(batch, 1, 128000)["input_ids"], "cache_position": torch.tensor([cached])}
+def llama_small_decode() -> nn.Module:
+    """The same on four small layers, 2 sequences of 24 tokens."""
+    return Decode(llama()[0], 2, 24, 2000).eval()
+
+
+def next_token(vocabulary: int) -> Callable[..., dict[str, torch.Tensor]]:
+    """One token a sequence, and its place: behind `cached` others."""
+
+    def inputs(batch: int, cached: int) -> dict[str, torch.Tensor]:
+        tokens = token_inputs(batch, 1, vocabulary)["input_ids"]
+        return {"input_ids": tokens, "cache_position": torch.tensor([cached])}
+
+    return inputs
 
 
 ENTRIES: dict[str, Entry] = {
@@ -153,7 +201,8 @@ ENTRIES: dict[str, Entry] = {
     "llama_small": Entry(lambda: llama()[0], ids(2000)),
     "llama_1b": Entry(llama_1b, ids(128000)),
     "llama_8b": Entry(llama_8b, ids(128000)),
-    "llama_8b_decode": Entry(llama_8b_decode, next_token),
+    "llama_8b_decode": Entry(llama_8b_decode, next_token(128000)),
+    "llama_small_decode": Entry(llama_small_decode, next_token(2000)),
     "vit_small": Entry(lambda: vit()[0], pixels, "vit", 8, 256),
     "vit_large": Entry(vit_large, pixels, "vit", 16, 1024),
     "resnet50": Entry(lambda: resnet50()[0], image),
@@ -164,16 +213,23 @@ ENTRIES: dict[str, Entry] = {
 
 
 def entry(name: str) -> Entry:
-    """By name, kernels included. KeyError for an unknown one."""
+    """By name, kernels and architectures included. KeyError for an unknown one."""
+    from .architectures import ARCHITECTURES
     from .kernels import KERNELS
 
-    return {**ENTRIES, **KERNELS}[name]
+    return {**ENTRIES, **KERNELS, **{known: one for known, (one, _) in ARCHITECTURES.items()}}[name]
 
 
 def build(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, Any]:
     """The module with weights from seed 0, and its inputs of that shape."""
+    from .architectures import ARCHITECTURES, where
+
     found = entry(name)
     torch.manual_seed(0)
+    if name in ARCHITECTURES:
+        with where():
+            model = found.make()
+        return model, found.inputs(*shape)
     if name in ENTRIES:
         return found.make(), found.inputs(*shape)
     return found.make(*shape), found.inputs(*shape)

@@ -38,11 +38,38 @@ def test_whole_model_rows_are_in_by_name(name: str) -> None:
 
 
 def test_the_suites_and_their_aliases() -> None:
-    assert list(SUITES) == ["quick", "encoders", "decoders", "vision", "latency", "ragged", "train", "kernels"]
+    assert list(SUITES) == ["quick", "encoders", "decoders", "vision", "latency", "ragged", "train", "gpu", "kernels"]
     assert suite("transformers").rows == suite("encoders").rows + suite("decoders").rows
     assert suite("optimization").rows[-1] == suite("vision").rows[-1]
     with pytest.raises(InputError, match="got the suite 'fast', want one that exists, try quick"):
         suite("fast")
+
+
+def test_the_rows_that_judge_the_gpu() -> None:
+    assert {(row.name, row.dtype, row.devices) for row in suite("gpu").rows} == {
+        (name, "bf16", ("cuda",))
+        for name in (
+            "BERT-large 32x128",
+            "BERT-large 32x512",
+            "GPT-2 medium 8x1024",
+            "Llama-3-8B shape, prefill 4x2048",
+            "Llama-3-8B shape, decode b16, 2048 cached",
+            "ViT-L/16 b32",
+            "ResNet-50 b64",
+            "MiniLM 1x128",
+            "BERT-base 1x128",
+            "ViT-L b1",
+            "ResNet-50 b1",
+            "GPT-2 medium 1x128",
+        )
+    }
+    assert {s.name for s in systems.select(suite("gpu").systems)} == {
+        "eager",
+        "compile",
+        "compile:reduce-overhead",
+        "compile:max-autotune",
+        "ours:balanced",
+    }
 
 
 def test_rows_for_both_devices_are_bf16_on_a_gpu() -> None:

@@ -2,8 +2,12 @@
 """This project at each level: what auto_optimize returns, also where that is the original. A row of the suite `kernels`
 runs the plan whatever the judge says of its speed, for there the kernel is what is looked at."""
 
+import os
+import tempfile
+
 import torch
 
+from kernel_pytorch import _native
 from kernel_pytorch.benchmark.systems import Built, Work
 from kernel_pytorch.judge import effective_level
 from kernel_pytorch.module import OptimizedModule
@@ -18,20 +22,38 @@ VARIANTS = ("conservative", "balanced", "aggressive")
 def missing(variant: str, work: Work) -> str | None:
     if work.kind == "train":
         return "training is not built yet"
-    if work.device != "cpu":
-        return "only CPU is optimised so far"
     return None
 
 
 def build(variant: str, work: Work) -> Built:
+    if work.device == "cuda":
+        _new_cache(work)
     if work.kind == "kernel":
         return _plan(variant, work)
     sample = work.sample.args or work.sample.kwargs
     fast = auto_optimize(work.model, sample, optimization_level=variant)
     report = fast.report
-    launches = sum(report.kernels.values()) if report.kept else None
+    launches = sum(report.kernels.values()) if report.kept and work.device == "cpu" else None
     verdict = "kept" if report.kept else "original returned"
-    return Built(lambda: work.sample.call(fast), launches=launches, notes=[f"{verdict}: {report.reason}"])
+    notes = [f"{verdict}: {report.reason}", *_work_done(report)]
+    return Built(lambda: work.sample.call(fast), launches=launches, notes=notes)
+
+
+def _new_cache(work: Work) -> None:
+    """Compiled kernels and timed choices go to a folder of their own, so that a build is cold; but kernels that an
+    earlier build of the process has loaded are still there. A folder that the user names is used as it is."""
+    if os.environ.get("KPT_CACHE_DIR"):
+        return
+    _native.set_setting("cache_dir", tempfile.mkdtemp(prefix="kpt-cache-", dir=work.folder))
+
+
+def _work_done(report: Report) -> list[str]:
+    """What a reader of a GPU's row wants to know: where the seconds went, which operators PyTorch ran."""
+    if not report.kept:
+        return []
+    seconds = ", ".join(f"{name} {spent:.2f}" for name, spent in report.compile_seconds.items())
+    ops = sorted({f.op for f in report.fallbacks})
+    return [f"seconds: {seconds}", f"run by PyTorch: {', '.join(ops) or 'nothing'}"]
 
 
 def _plan(variant: str, work: Work) -> Built:
@@ -42,4 +64,5 @@ def _plan(variant: str, work: Work) -> Built:
     report.take_plan(plan.report)
     fast = OptimizedModule(work.model, program, plan, report, allow_fallback=False)
     kernels = ", ".join(f"{name} x{count}" for name, count in report.kernels.items())
-    return Built(lambda: work.sample.call(fast), launches=sum(report.kernels.values()), notes=[kernels])
+    launches = sum(report.kernels.values()) if work.device == "cpu" else None
+    return Built(lambda: work.sample.call(fast), launches=launches, notes=[kernels])

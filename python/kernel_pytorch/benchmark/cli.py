@@ -19,7 +19,7 @@ from . import regression_cli
 if TYPE_CHECKING:
     from .records import Record
 
-_SUITES = "quick, encoders, decoders, vision, latency, ragged, train, kernels, transformers, optimization"
+_SUITES = "quick, encoders, decoders, vision, latency, ragged, train, gpu, kernels, transformers, optimization"
 # Of warm-up and of rounds, for each system of a row: five systems and four rows then take half of two minutes.
 _QUICK_S = 0.5
 _LEVELS = ("conservative", "balanced", "aggressive")
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what is measured")
     what.add_argument("--suite", "-s", "--predefined", dest="suite", metavar="NAME", help=f"one of {_SUITES}")
     what.add_argument("--quick", action="store_true", help="the suite quick, about two minutes; the default")
-    what.add_argument("--only", nargs="+", metavar="ROW", help="rows of the suite, by their names")
+    what.add_argument("--only", "--rows", nargs="+", metavar="ROW", help="rows of the suite, by their names")
     what.add_argument("--model", "-m", help="a model of your own instead: package.module:callable or a .pt2 file")
     what.add_argument("--input-shape", action="append", metavar="8x128", help="with --model: sizes, may be repeated")
     what.add_argument("--batch-sizes", nargs="+", type=int, metavar="N", help="with --model: in the place of the first")
@@ -55,6 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--seconds", type=float, default=2.0, help="of rounds, for each system of a row (default 2)")
     how.add_argument("--callers", type=int, default=8, help="threads that call at once, of --type stress (8)")
     how.add_argument("--no-reload", action="store_true", help="leave the warm load out")
+    how.add_argument("--no-energy", action="store_true", help="leave energy out: a second for each system of a row")
+    how.add_argument(
+        "--limit",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds for a row, building eager, ours, then rivals",
+    )
     out = parser.add_argument_group("what comes out")
     out.add_argument(
         "--output", "-o", type=Path, default=Path("results"), help="folder; a folder for each device in it"
@@ -63,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=("all", "json", "csv", "html"), default="all", help="JSON lines are always written"
     )
     out.add_argument("--history", type=Path, help="history file to record into (default: the user's own)")
+    out.add_argument("--commit", help="of the source, where its repository is not on this machine")
     out.add_argument("--no-history", action="store_true", help="record into the output only")
     out.add_argument("--list", action="store_true", help="print suites, rows and systems; measure nothing")
     out.add_argument("--verbose", "-v", action="store_true", help="also print the notes of each system")
@@ -93,10 +102,16 @@ def run(options: argparse.Namespace) -> int:
     from .. import _native
 
     regression_cli.check(options)
+    if options.limit < 0:
+        raise input_error("benchmark", f"--limit {options.limit}", "seconds, 0 for none", "--limit 200")
+    if options.commit:
+        from .facts import tell_commit
+
+        tell_commit(options.commit)
     _native.version()  # without the library nothing can be judged: say so before an hour of measuring
     settings = _settings(options)
     suite = _suite(options, settings.device)
-    systems = _systems(options, suite)
+    systems = _systems(options, suite, settings.device)
     _quiet()
     if options.type == "stress":
         from .stress import run_rows
@@ -168,6 +183,8 @@ def _settings(options: argparse.Namespace) -> Any:
         _QUICK_S if quick else WARM_UP_S,
         options.warmup or WARM_UP_CALLS,
         not (options.no_reload or quick),
+        not options.no_energy,
+        options.limit,
     )
 
 
@@ -198,14 +215,15 @@ def _suite(options: argparse.Namespace, device: str) -> Any:
     return replace(found, rows=rows)
 
 
-def _systems(options: argparse.Namespace, suite: Any) -> list[Any]:
+def _systems(options: argparse.Namespace, suite: Any, device: str) -> list[Any]:
+    from .summary import HEADLINES
     from .systems import select
 
     names = options.systems or list(suite.systems)
     if options.type == "model" and not options.systems:
         names = ["eager", "ours:*"]
     elif options.type in ("regression", "stress") and not options.systems:
-        names = ["ours:conservative"]
+        names = [HEADLINES[device]]
     chosen = select(names)
     if options.levels:
         kept = [s for s in chosen if not s.ours]
@@ -237,19 +255,24 @@ def _quiet() -> None:
 
 def _finish(records: list[Record], paths: dict[str, Path], options: argparse.Namespace) -> int:
     from .page import page
-    from .records import OK, write_csv
+    from .records import OK, latest, read, write_csv
     from .summary import lines
 
+    everything = latest(read(paths["jsonl"]))  # earlier calls may have measured other rows of the suite
     if options.format in ("all", "csv"):
-        write_csv(paths["csv"], records)
+        write_csv(paths["csv"], everything)
     if options.format in ("all", "html"):
-        paths["html"].write_text(page(records), encoding="utf-8")
+        paths["html"].write_text(page(everything), encoding="utf-8")
     if options.verbose:
         for r in records:
             for note in r.notes:
                 print(f"{r.row}, {r.system}: {note}")
     written = [str(p) for ending, p in paths.items() if ending == "jsonl" or options.format in ("all", ending)]
     print(f"\nwritten: {', '.join(written)}")
+    here = {(r.row, r.dtype) for r in records}
+    rest = [r for r in everything if (r.row, r.dtype) not in here]
+    if rest:
+        print(f"with rows of earlier calls: {lines(rest + latest(records))[-1]}")
     print("\n".join(lines(records)), flush=True)
     ours = [r for r in records if r.system.startswith("ours")]
     broken = [r for r in ours if r.status not in (OK, "not here")]

@@ -24,10 +24,11 @@ _PACKAGES = ("transformers", "torchvision", "numpy", "onnx", "onnxruntime", "ope
 
 def benchmarks_folder() -> Path:
     """`benchmarks` of the source tree: models and rivals are not part of the wheel."""
-    folder = ROOT / "benchmarks"
-    if not (folder / "rivals").is_dir():
-        raise input_error("benchmark", f"no folder {folder}", "the source tree", "running from a clone of it")
-    return folder
+    places = (ROOT / "benchmarks", Path.cwd() / "benchmarks")  # the second: a package that was copied out of its tree
+    for folder in places:
+        if (folder / "rivals").is_dir():
+            return folder
+    raise input_error("benchmark", f"no folder {places[0]}", "the source tree", "running from a clone of it")
 
 
 @cache
@@ -38,6 +39,7 @@ def machine(device: str, threads: int) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(0)
         facts |= {
             "gpu": properties.name,
+            "driver": _driver(),
             "gpu_memory_gb": round(properties.total_memory / 2**30, 1),
             "sms": properties.multi_processor_count,
             "capability": f"{properties.major}.{properties.minor}",
@@ -59,6 +61,13 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _driver() -> str:
+    """Version of the NVIDIA driver; "unknown" where it does not say."""
+    told = Path("/proc/driver/nvidia/version")
+    found = re.search(r"Kernel Module[^\d]*([\d.]+)", told.read_text()) if told.exists() else None
+    return found.group(1) if found else "unknown"
+
+
 def _memory_gb() -> float:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
 
@@ -76,9 +85,21 @@ def versions() -> dict[str, str]:
     return found
 
 
-@cache
+_told: list[str] = []
+
+
+def tell_commit(text: str) -> None:
+    """The commit of a tree whose repository is not here."""
+    _told[:] = [text]
+
+
 def commit() -> str:
     """Short commit of the source tree, with a + where files differ from it; "" outside a repository."""
+    return _told[0] if _told else _git_commit()
+
+
+@cache
+def _git_commit() -> str:
     head = _git("rev-parse", "--short", "HEAD")
     return head + "+" if head and _git("status", "--porcelain", "--untracked-files=no") else head
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from .live import HEADINGS, cells
 from .plots import Bar, bars, roofline
 from .records import OK, Record, by_row
-from .summary import HEADLINE, lines, ratios
+from .summary import headline, lines, ratios
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
@@ -50,7 +50,7 @@ def _suite(name: str, records: list[Record]) -> list[str]:
     found = ratios(records)
     if found:
         items = [Bar(f"{r.row}", r.median, r.low, r.high, r.median >= 1.0, f"{r} vs {r.rival}") for r in found]
-        parts.append(bars(f"{HEADLINE} against the best rival, above 1 is faster", "x", items))
+        parts.append(bars(f"{headline(records)} against the best rival, above 1 is faster", "x", items))
     parts.append(roofline(records))
     for row, of_row in by_row(records).items():
         parts += _row(row, of_row)

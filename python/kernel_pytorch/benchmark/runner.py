@@ -25,12 +25,14 @@ from ..samples import normalise
 from ..tracking import identity
 from . import facts
 from .clock import Clock, make_clock, warm_up
+from .limit import Deadline
 from .meters import PeakMemory, clocks, cpu_seconds, energy_meter, energy_per_call
 from .records import FAILED, MISSING, WRONG, Record
 from .reference import WRONG_COSINE, WRONG_ERROR, Ceiling, Least, Truth, ceiling, least, to, truth
 from .rounds import WARM_UP_CALLS, WARM_UP_S, CallFailedError, rounds
 from .suites import Row, Suite
-from .systems import DTYPES, Built, System, Work, zoo
+from .summary import HEADLINES
+from .systems import DTYPES, Built, System, Work, tensors_of, zoo
 
 # Share of the processors that others may use during the rounds before the record says so.
 _BUSY = 0.05
@@ -47,6 +49,8 @@ class Settings:
     warm_up_s: float = WARM_UP_S
     warm_up_calls: int = WARM_UP_CALLS
     reload: bool = True  # also measure the warm load
+    energy: bool = True
+    limit_s: float = 0.0  # of a row; what is not built by then is recorded as not measured; 0: none
 
 
 class Display(Protocol):
@@ -146,13 +150,14 @@ def _users_model(row: Row, settings: Settings, folder: Path) -> Work:
 
 def _measure(candidates: list[_Candidate], work: Work, settings: Settings, show: Display) -> None:
     show.stage("", "reference")
+    deadline = Deadline(settings.limit_s)
     reference, work_needed, graph = truth(work), least(work), identity.graph_text(work.model, work.sample)
-    for c in candidates:
+    for c in sorted(candidates, key=_builds_first) if settings.limit_s else candidates:
         c.record.reference = reference.dtype
         kind = f"{work.kind} {c.system.name}"
         c.record.key = identity.key(kind, graph, work.sample, c.record.machine, c.record.versions)
         show.stage(c.system.name, "build")
-        result = _build(c, work, settings)
+        result = _build(c, work, settings, deadline)
         if c.built is not None:
             _judge(c.record, reference, result)
     clock = make_clock(settings.device, cold=work.kind == "kernel")
@@ -204,18 +209,24 @@ def _share_of_others(before: tuple[float, float], start: float) -> float:
     return round(max(0.0, used) / (os.cpu_count() * (time.perf_counter() - start)), 3)
 
 
-def _build(c: _Candidate, work: Work, settings: Settings) -> object:
+def _builds_first(c: _Candidate) -> int:
+    """With a limit, what every comparison needs comes first: eager, then ours, then the rivals."""
+    return 0 if c.system.name == "eager" else 1 if c.system.ours else 2
+
+
+def _build(c: _Candidate, work: Work, settings: Settings, deadline: Deadline) -> object:
     """Cold build, first call, warm load; the first result. `built` stays None where there is nothing to time."""
     try:
         why = c.system.missing(work)
         if why is not None:
             c.record.status, c.record.reason = MISSING, why
             return None
-        with PeakMemory(settings.device) as peak:
+        with PeakMemory(settings.device) as peak, deadline:
             built, c.record.cold_s, result = _first(lambda: c.system.build(work), work)
         c.record.build_mb = peak.mb
-        if built.reload is not None and settings.reload:
-            again, c.record.warm_s, _ = _first(built.reload, work)
+        if built.reload is not None and settings.reload and not deadline.over:
+            with deadline:
+                again, c.record.warm_s, _ = _first(built.reload, work)
             again.notes = [*built.notes, *again.notes]
             built = again
     except Exception as error:  # noqa: BLE001  a rival may fail in any way; its error is the result that is shown
@@ -224,20 +235,31 @@ def _build(c: _Candidate, work: Work, settings: Settings) -> object:
     c.built, c.record.launches = built, built.launches
     c.record.notes += built.notes
     if settings.device == "cuda" and built.launches is None:
-        with work.mode():
-            c.record.launches = _count_launches(built)
+        c.record.launches = _launches_of(c, work)
     return result
 
 
-def _first(build: Callable[[], Built], work: Work) -> tuple[Built, float, object]:
-    """What was built, seconds until its first result, the result."""
+def _launches_of(c: _Candidate, work: Work) -> int | None:
+    """None, and a note, where the profiler does not work here: it needs more rights than a program has."""
+    try:
+        with work.mode():
+            return _count_launches(c.built)
+    except RuntimeError as error:
+        c.record.notes.append(f"launches not counted: {_words(error)}")
+        return None
+
+
+def _first(build: Callable[[], Built], work: Work) -> tuple[Built, float, list[torch.Tensor]]:
+    """What was built, seconds until its first result, copies of the result's tensors: systems that replay CUDA graphs
+    write the next result over it."""
     start = time.perf_counter()
     built = build()
     with work.mode():
         result = built.call()
     if work.device == "cuda":
         torch.cuda.synchronize()
-    return built, round(time.perf_counter() - start + built.extra_s, 6), result
+    seconds = round(time.perf_counter() - start + built.extra_s, 6)
+    return built, seconds, [t.detach().clone() for t in tensors_of(result)]
 
 
 def _judge(record: Record, reference: Truth, result: object) -> None:
@@ -255,7 +277,10 @@ def _count_launches(built: Built) -> int:
     with torch.profiler.profile(activities=activities) as profile:
         built.call()
         torch.cuda.synchronize()
-    return sum(1 for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA)
+    found = sum(1 for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA)
+    if not found:
+        raise RuntimeError("the profiler saw none")
+    return found
 
 
 def _after_rounds(c: _Candidate, clock: Clock, settings: Settings) -> None:
@@ -264,7 +289,7 @@ def _after_rounds(c: _Candidate, clock: Clock, settings: Settings) -> None:
         c.built.call()
         clock.synchronise()
     c.record.run_mb = peak.mb
-    meter = energy_meter(settings.device)
+    meter = energy_meter(settings.device) if settings.energy else "not asked for"
     if isinstance(meter, str):
         c.record.energy_mj = f"not here: {meter}"
     else:
@@ -298,7 +323,7 @@ def _record(suite: str, row: Row, system: System, settings: Settings) -> Record:
         row.dtype,
         settings.device,
         row.kind,
-        command=command(suite, row, system),
+        command=command(suite, row, system, settings.device),
         commit=facts.commit(),
         date=facts.today(),
         machine=facts.machine(settings.device, settings.threads),
@@ -306,13 +331,14 @@ def _record(suite: str, row: Row, system: System, settings: Settings) -> Record:
     )
 
 
-def command(suite: str, row: Row, system: System) -> str:
+def command(suite: str, row: Row, system: System, device: str = "cpu") -> str:
     """What measures this number again, beside eager and ours: a time alone says little."""
-    systems = list(dict.fromkeys(["eager", system.name, "ours:conservative"]))
+    systems = list(dict.fromkeys(["eager", system.name, HEADLINES[device]]))
     where = ["--model", row.model] if suite == "model" else ["--suite", suite, "--only", row.name]
     if suite == "model" and row.shape:
         where += ["--input-shape", row.shape_text()]
-    return shlex.join(["kernelpytorch", "benchmark", *where, "--systems", *systems])
+    on = ["--device", "cuda"] if device == "cuda" else []
+    return shlex.join(["kernelpytorch", "benchmark", *where, *on, "--systems", *systems])
 
 
 def rows_of_model(model: str, shapes: list[str], batches: list[int], dtype: str) -> Suite:

@@ -109,6 +109,12 @@ _KERNELS = (
     *_kernel("embedding", (4096, 768), (8192, 4096)),
     *_kernel("conv", (4, 64, 56), (64, 64, 56)),
 )
+# The rows by which the GPU is judged: large models, then batch 1.
+_GPU_ROWS = (
+    *(r for rows in (_ENCODERS, _DECODERS, _VISION) for r in rows if r.devices == GPU),
+    *(replace(r, dtype="bf16", devices=GPU) for r in _LATENCY if r.devices == BOTH),
+)
+_GPU_SYSTEMS = ("eager", "compile", "compile:reduce-overhead", "compile:max-autotune", "ours:balanced")
 _QUICK = (
     Row("MiniLM 1x16", "minilm", (1, 16)),
     Row("MiniLM 1x128", "minilm", (1, 128)),
@@ -126,6 +132,7 @@ SUITES: dict[str, Suite] = {
         Suite("latency", _LATENCY, about="batch 1"),
         Suite("ragged", _RAGGED, about="real sentences, padded to the longest"),
         Suite("train", _TRAIN, about="forward, backward and optimiser step"),
+        Suite("gpu", _GPU_ROWS, _GPU_SYSTEMS, "bf16 on one GPU, large models and batch 1"),
         Suite("kernels", _KERNELS, about="one operator at a time, against the measured ceiling"),
     )
 }

@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make test-gpu`: what only a machine with an NVIDIA GPU can show. One JSON line for each thing that was looked at.
+
+    python benchmarks/test_gpu.py [--build FOLDER] [--parts PART..] [--models NAME..] [--limit S] [--output FILE]
+
+  conformance   every CUDA kernel on its cases against the f64 reference (kpt_kernels_test)
+  sanitizer     the same under compute-sanitizer memcheck, racecheck and initcheck, operator by operator
+  models        each model: right, and not under 0.98x of eager; each in a process of its own, with an empty cache
+  faults        short memory, a device that is not there, a lost context: errors, and never an answer
+
+A machine without a GPU, or a tool that is not there, is "not checked": nothing is claimed and the exit code is 0. It is
+1 where something was looked at and is not as it should be. With --limit a part ends in time and says what is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if not any((Path(p) / "kernel_pytorch").is_dir() for p in sys.path):
+    sys.path.insert(0, str(ROOT / "python"))
+
+OK, FAILED, NOT_CHECKED, LEFT = "ok", "failed", "not checked", "left: out of time"
+PARTS = ("conformance", "sanitizer", "models", "faults")
+TOOLS = ("memcheck", "racecheck", "initcheck")
+_FILTER = "Conformance.EveryCudaKernelAgreesWithTheReference"
+LOSS = 0.98  # of eager; the interval has to lie wholly below it
+
+
+@dataclass
+class Job:
+    """One run of this script."""
+
+    build: Path
+    output: Path
+    facts: dict[str, Any]
+    limit: float
+    found: list[dict[str, Any]] = field(default_factory=list)
+
+    def tell(self, part: str, name: str, status: str, seconds: float = 0.0, **more: Any) -> None:
+        """A result: printed, and written at once."""
+        line = {"part": part, "name": name, "status": status, "seconds": round(seconds, 2), **more, **self.facts}
+        self.found.append(line)
+        detail = ", ".join(f"{k} {_short(v)}" for k, v in more.items() if v not in (None, "", [], {}))
+        print(f"{status:12} {part:12} {name}  {seconds:.1f} s  {detail}", flush=True)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        with self.output.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def no_gpu() -> str | None:
+    """Why there is nothing to check; None with a GPU."""
+    from kernel_pytorch import machine
+
+    found = machine.gpus()
+    if not found["here"]:
+        return "no NVIDIA driver" if "no NVIDIA driver" in found["reason"] else found["reason"]
+    import torch
+
+    return None if torch.cuda.is_available() else "PyTorch sees no GPU"
+
+
+def facts(commit: str | None) -> dict[str, Any]:
+    from kernel_pytorch.benchmark import facts as source
+    from kernel_pytorch.benchmark.meters import clocks
+
+    if commit:
+        source.tell_commit(commit)
+    return {
+        "commit": source.commit(),
+        "date": source.today(),
+        "machine": source.machine("cuda", os.cpu_count()),
+        "versions": source.versions(),
+        "clocks": clocks("cuda"),
+        "schema": 1,
+    }
+
+
+def run(command: list[str], seconds: float, **environment: str) -> tuple[int | None, str, float]:
+    """(exit code or None out of time, output, seconds)."""
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, **environment}, text=True, errors="replace", timeout=max(1.0, seconds),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as late:
+        said = late.output or b""
+        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        return None, text, time.perf_counter() - start
+    return done.returncode, done.stdout, time.perf_counter() - start
+
+
+def kernels_test(build: Path) -> Path | None:
+    """The test program of the kernels in a build folder, or in one that was carried here."""
+    places = (build / "src/kpt/kernels/kpt_kernels_test", build / "bin/kpt_kernels_test")
+    return next((p for p in places if p.exists()), None)
+
+
+def libraries() -> dict[str, str]:
+    """NVIDIA's libraries in PyTorch's own packages, for programs that do not run in Python."""
+    from kernel_pytorch import _native
+
+    return {} if os.environ.get("KPT_CUDA_PATH") else {"KPT_CUDA_PATH": ",".join(_native._cuda_folders())}
+
+
+def read_gtest(output: str, code: int | None) -> tuple[str, list[str]]:
+    """(status, failures): a skipped test claims nothing, and a program that ended early is a failure."""
+    faults = re.findall(r"^.*Failure\n((?:.+\n){1,4})", output, re.MULTILINE)
+    words = [" ".join(text.split())[:300] for text in faults]
+    if code is None:
+        return LEFT, words
+    if code != 0 or words:
+        return FAILED, words or [f"ended with {code}: {output.strip()[-300:]}"]
+    if "[  SKIPPED ]" in output:
+        return NOT_CHECKED, re.findall(r"not checked: .*", output)[:1]
+    return (OK, []) if "[  PASSED  ] 1 test" in output else (FAILED, ["no test ran"])
+
+
+def conformance(job: Job) -> None:
+    program = kernels_test(job.build)
+    if program is None:
+        job.tell("conformance", "all", NOT_CHECKED, reason=f"no kpt_kernels_test in {job.build}")
+        return
+    code, text, seconds = run([str(program), f"--gtest_filter={_FILTER}"], job.limit, **libraries())
+    status, faults = read_gtest(text, code)
+    job.tell("conformance", "all", status, seconds, failures=len(faults), first=faults[:20])
+
+
+def operators() -> list[str]:
+    """Operators that CUDA kernels are registered for, by what their sources say."""
+    texts = [p.read_text(encoding="utf-8") for p in (ROOT / "src/kpt/kernels").glob("*/*_cuda.cpp")]
+    return sorted({name for text in texts for name in re.findall(r'"((?:aten|kpt)\.[A-Za-z_.]+)"', text)})
+
+
+def find_sanitizer(named: str | None) -> str | None:
+    places = [named, shutil.which("compute-sanitizer"), "/usr/local/cuda/bin/compute-sanitizer"]
+    return next((p for p in places if p and Path(p).exists()), None)
+
+
+def read_sanitizer(output: str, code: int | None) -> tuple[str, list[str]]:
+    """(status, findings)."""
+    status, faults = read_gtest(output, code)
+    summary = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)", output)
+    found = [
+        line.strip("= ")[:200]
+        for line in output.splitlines()
+        if re.match(r"=========\s+(Invalid|Error|Race|Unin)", line)
+    ]
+    if summary and int(summary[-1]) > 0:
+        return FAILED, [f"{summary[-1]} findings", *found[:10]]
+    if status == OK and not summary:
+        return FAILED, ["the sanitizer wrote no summary"]
+    return status, faults
+
+
+def sanitizer(job: Job, named: str | None, only: list[str]) -> None:
+    tool, program = find_sanitizer(named), kernels_test(job.build)
+    if tool is None or program is None:
+        job.tell(
+            "sanitizer", "all", NOT_CHECKED, reason="no compute-sanitizer" if tool is None else "no kpt_kernels_test"
+        )
+        return
+    end = time.perf_counter() + job.limit
+    for check in TOOLS:
+        for operator in only or operators():
+            left = end - time.perf_counter()
+            if left < 1:
+                job.tell("sanitizer", f"{check} {operator}", LEFT)
+                continue
+            command = [tool, "--tool", check, "--error-exitcode", "9", str(program), f"--gtest_filter={_FILTER}"]
+            code, text, seconds = run(command, left, KPT_TEST_OPS=operator, **libraries())
+            status, faults = read_sanitizer(text, code)
+            job.tell("sanitizer", f"{check} {operator}", status, seconds, first=faults)
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+
+def model_rows() -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name -> (model, shape): every model of the zoo that fits a short test, and the architectures."""
+    from kernel_pytorch.benchmark.suites import suite
+    from kernel_pytorch.benchmark.systems import zoo
+
+    zoo()
+    from kpt_benchmark_models.architectures import ARCHITECTURES
+
+    rows = {r.name: (r.model, r.shape) for r in (*suite("gpu").rows, *suite("ragged").rows)}
+    small = {
+        "minilm": (8, 128),
+        "bert_small": (4, 64),
+        "gpt2_small": (4, 64),
+        "llama_small": (4, 64),
+        "vit_small": (4, 96),
+    }
+    small |= {"cnn": (8, 64), "mlp": (32,), "lstm": (8, 32), "llama_1b": (1, 512), "llama_small_decode": (2, 24)}
+    rows |= {f"{name} {'x'.join(map(str, shape))}": (name, shape) for name, shape in small.items()}
+    return rows | {name: (name, shape) for name, (_, shape) in ARCHITECTURES.items()}
+
+
+def models(job: Job, only: list[str], warm: bool) -> None:
+    rows = model_rows()
+    unknown = [name for name in only if name not in rows]
+    if unknown:
+        raise SystemExit(f"test_gpu: got the model {unknown[0]!r}, want one of: {'; '.join(rows)}")
+    end = time.perf_counter() + job.limit
+    for name in only or rows:
+        if end - time.perf_counter() < 5:
+            job.tell("models", name, LEFT)
+            continue
+        with tempfile.TemporaryDirectory(prefix="kpt-cache-") as cache:
+            status, seconds, more = one_model(name, end - time.perf_counter(), cache)
+            if warm and status != LEFT and end - time.perf_counter() > 5:
+                _, _, again = one_model(name, end - time.perf_counter(), cache)
+                more["second_process_s"] = again.get("ready_s")
+        job.tell("models", name, status, seconds, **more)
+
+
+def one_model(name: str, seconds: float, cache: str) -> tuple[str, float, dict[str, Any]]:
+    command = [sys.executable, str(Path(__file__).resolve()), "--measure", name]
+    code, text, spent = run(command, seconds, KPT_CACHE_DIR=cache, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+    if code is None:
+        return LEFT, spent, {}
+    lines = [line for line in text.splitlines() if line.startswith("{")]
+    if code != 0 or not lines:
+        return FAILED, spent, {"reason": f"ended with {code}: {' '.join(text.split())[-500:]}"}
+    found = json.loads(lines[-1])
+    return verdict(found), spent, found
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """Right by the judge's rule for "no worse", and not slower than eager by more than 2 %."""
+    if found["status"] != OK or found["eager_status"] != OK:
+        return FAILED
+    right = found["error"] <= 2 * found["eager_error"] + 1e-6
+    return OK if right and found["ratio"][2] >= LOSS else FAILED
+
+
+def measure(name: str) -> None:
+    """The child's side: eager and ours on one model; prints one JSON line."""
+    from kernel_pytorch.benchmark.runner import Settings, run_row
+    from kernel_pytorch.benchmark.suites import Row
+    from kernel_pytorch.benchmark.summary import interval
+    from kernel_pytorch.benchmark.systems import select
+
+    class Silent:
+        def start(self, *_: object) -> None: ...
+        def stage(self, *_: object) -> None: ...
+        def sampled(self, *_: object) -> None: ...
+        def done(self, *_: object) -> None: ...
+
+    model, shape = model_rows()[name]
+    settings = Settings("cuda", os.cpu_count(), budget_s=1.0, warm_up_s=0.5, reload=False, energy=False)
+    row = Row(name, model, shape, "bf16", ("cuda",))
+    eager, ours = run_row("models", row, select(["eager", "ours:balanced"]), settings, Silent())
+    timed = eager.timed and ours.timed
+    line = {
+        "model": model,
+        "shape": list(shape),
+        "status": ours.status,
+        "reason": ours.reason,
+        "eager_status": eager.status,
+        "eager_reason": eager.reason,
+        "ratio": [round(x, 4) for x in interval(ours.samples_ms, eager.samples_ms)] if timed else None,
+        "eager_ms": eager.median_ms,
+        "ours_ms": ours.median_ms,
+        "error": ours.error,
+        "eager_error": eager.error,
+        "ready_s": ours.cold_s,
+        "launches": [eager.launches, ours.launches],
+        "peak_mb": [eager.run_mb, ours.run_mb],
+        "percent_of_ceiling": ours.percent_of_ceiling,
+        "notes": ours.notes,
+    }
+    print(json.dumps(line), flush=True)
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
+
+# Each is a program of its own: a lost context cannot be taken back. It prints "right", or says what is wrong.
+_HEAD = """
+import torch, kernel_pytorch as kpt
+from kernel_pytorch import device_memory
+torch.set_grad_enabled(False)
+torch.manual_seed(0)
+def make():
+    layers = [torch.nn.Linear(256, 1024), torch.nn.GELU(), torch.nn.LayerNorm(1024), torch.nn.Linear(1024, 64)]
+    return torch.nn.Sequential(*layers).eval().cuda().bfloat16()
+import kernel_pytorch.timing
+kernel_pytorch.timing.Timing.verdict = lambda self: (True, "taken untimed")
+model = make()
+x = torch.randn(64, 256, device="cuda", dtype=torch.bfloat16)
+fast = kpt.auto_optimize(model, x)
+assert fast.report.kept, fast.report.reason
+want = model(x)
+def close(a): return torch.allclose(a.float(), want.float(), rtol=5e-2, atol=5e-2)
+assert close(fast(x)) and close(fast(x)) and close(fast(x))
+"""
+_FAULTS = {
+    "asynchronous fault: every later call raises": """
+ids = torch.full((4,), 1 << 20, device="cuda")
+torch.nn.functional.embedding(ids, torch.zeros(2, 2, device="cuda"))  # an assertion on the device, seen later
+raised = 0
+for _ in range(4):
+    try:
+        print("an answer:", fast(x).float().sum().item())
+    except RuntimeError as error:
+        raised += 1
+        last = error
+assert raised == 4, raised
+assert isinstance(last, kpt.KernelLaunchError) and last.context_lost, (type(last), last)
+assert "KPT_SYNC" in str(last), last
+try:
+    kpt.auto_optimize(model, x)
+except RuntimeError:
+    print("right")
+""",
+    "steps one by one give what the recording gives": """
+from kernel_pytorch import _native
+before = fast(x)
+_native.set_setting("sync", "1")
+assert torch.equal(fast(x), before)
+print("right")
+""",
+    "short memory: an error with numbers, then calls work": """
+large = torch.randn(1 << 20, 256, device="cuda", dtype=torch.bfloat16)
+need = fast.memory_needed(large)
+state = device_memory.memory_state()
+assert need > 1 << 30, need
+held = torch.empty(state.available - need // 2, dtype=torch.uint8, device="cuda")
+assert not kpt.check_memory_available(need)
+fast.__dict__["_allow_fallback"] = False
+try:
+    fast(large)
+    print("no error")
+except kpt.OutOfMemoryError as error:
+    assert "bytes" in str(error), error
+try:
+    kpt.allocate_with_oom_protection((need,), torch.uint8)
+    print("no error")
+except kpt.OutOfMemoryError as error:
+    assert "MiB free of" in str(error), error
+assert close(fast(x))
+del held
+fast(large)
+print("right")
+""",
+    "a device that is not there": """
+from kernel_pytorch import _native
+try:
+    _native.device_memory(torch.cuda.device_count())
+except kpt.CUDADeviceError:
+    print("right")
+""",
+}
+
+
+def faults(job: Job) -> None:
+    end = time.perf_counter() + job.limit
+    for name, program in _FAULTS.items():
+        path = os.pathsep.join(p for p in sys.path if p)
+        code, text, seconds = run([sys.executable, "-c", _HEAD + program], end - time.perf_counter(), PYTHONPATH=path)
+        good = (
+            code == 0
+            and text.strip().splitlines()[-1:] == ["right"]
+            and "an answer" not in text
+            and "no error" not in text
+        )
+        status = LEFT if code is None else OK if good else FAILED
+        job.tell("faults", name, status, seconds, reason="" if good else " ".join(text.split())[-600:])
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Tests that need an NVIDIA GPU.")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="build folder, or one with bin/ and lib/")
+    parser.add_argument("--output", type=Path, help="file of results (benchmarks/results/<device>/test_gpu.jsonl)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="of the part models; default: all")
+    parser.add_argument("--operators", nargs="+", default=[], metavar="OP", help="of the part sanitizer; default: all")
+    parser.add_argument("--sanitizer", help="path of compute-sanitizer")
+    parser.add_argument("--warm", action="store_true", help="each model in a second process, too")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds for each part (1800)")
+    parser.add_argument("--commit", help="of the source, where its repository is not here")
+    parser.add_argument("--list", action="store_true", help="print the models and operators; check nothing")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    if options.list:
+        print("\n".join(["models:", *model_rows(), "", "operators:", *operators()]))
+        return 0
+    if options.measure:
+        measure(options.measure)
+        return 0
+    why = no_gpu()
+    if why is not None:
+        print(f"not checked: {why}")
+        return 0
+    from kernel_pytorch.benchmark.facts import device_name
+
+    where = options.output or ROOT / "benchmarks/results" / device_name("cuda", 0) / "test_gpu.jsonl"
+    job = Job(options.build, where, facts(options.commit), options.limit)
+    for part in options.parts:
+        if part == "conformance":
+            conformance(job)
+        elif part == "sanitizer":
+            sanitizer(job, options.sanitizer, options.operators)
+        elif part == "models":
+            models(job, options.models, options.warm)
+        else:
+            faults(job)
+    return summary(job.found, where)
+
+
+def summary(found: list[dict[str, Any]], where: Path) -> int:
+    """Prints the counts; the exit code."""
+    count = {status: sum(1 for line in found if line["status"] == status) for status in (OK, FAILED, NOT_CHECKED, LEFT)}
+    print(f"written: {where}")
+    print(", ".join(f"{number} {status}" for status, number in count.items() if number) or "nothing was looked at")
+    for line in found:
+        if line["status"] == FAILED:
+            print(f"failed: {line['part']} {line['name']}")
+    return 1 if count[FAILED] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

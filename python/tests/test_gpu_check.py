@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""benchmarks/test_gpu.py: what it makes of outputs, and that it claims nothing where there is no GPU."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from kernel_pytorch.benchmark import runner, systems
+from kernel_pytorch.benchmark.facts import benchmarks_folder
+from kernel_pytorch.benchmark.records import FAILED, OK, Record
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("kpt_test_gpu", benchmarks_folder() / "test_gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kpt_test_gpu"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_PASSED = "[ RUN      ] X\n[       OK ] X (3 ms)\n[  PASSED  ] 1 test.\n"
+_FAILURE = "a/b_test.cpp:12: Failure\nExpected equality of these values:\n  check(*k, j)\n    Which is: 3 wrong\n\n"
+
+
+def test_what_the_kernels_said(script: ModuleType) -> None:
+    assert script.read_gtest(_PASSED, 0) == ("ok", [])
+    status, faults = script.read_gtest(_FAILURE + "[  FAILED  ] 1 test\n", 1)
+    assert (status, faults) == ("failed", ["Expected equality of these values: check(*k, j) Which is: 3 wrong"])
+    assert script.read_gtest(_PASSED[:20], 139)[0] == "failed"  # it crashed
+    assert script.read_gtest("[==========] Running 0 tests\n[  PASSED  ] 0 tests.\n", 0) == ("failed", ["no test ran"])
+    assert script.read_gtest(_FAILURE, None)[0] == script.LEFT
+    skipped = "not checked: no NVIDIA driver\n[  SKIPPED ] X\n[  PASSED  ] 0 tests.\n"
+    assert script.read_gtest(skipped, 0) == ("not checked", ["not checked: no NVIDIA driver"])
+
+
+def test_what_the_sanitizer_said(script: ModuleType) -> None:
+    clean = "========= COMPUTE-SANITIZER\n" + _PASSED + "========= ERROR SUMMARY: 0 errors\n"
+    assert script.read_sanitizer(clean, 0) == ("ok", [])
+    racy = _PASSED + "========= Error: Race reported between Write and Read\n========= RACECHECK SUMMARY: 1 hazard\n"
+    assert script.read_sanitizer(racy, 9)[0] == "failed"
+    wrong = "========= Invalid __global__ read of size 4\n" + _PASSED + "========= ERROR SUMMARY: 7 errors\n"
+    status, found = script.read_sanitizer(wrong, 9)
+    assert status == "failed"
+    assert found == ["7 findings", "Invalid __global__ read of size 4"]
+    assert script.read_sanitizer(_PASSED, 0)[0] == "failed"  # it did not look
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, "ok"),
+        ({"ratio": [0.99, 0.97, 0.985]}, "ok"),  # the interval holds 0.98
+        ({"ratio": [0.9, 0.88, 0.95]}, "failed"),
+        ({"error": 3e-3}, "failed"),
+        ({"status": "wrong"}, "failed"),
+        ({"eager_status": "failed"}, "failed"),
+    ],
+)
+def test_when_a_model_is_good(script: ModuleType, change: dict, status: str) -> None:
+    found = {"status": "ok", "eager_status": "ok", "error": 1e-3, "eager_error": 1e-3, "ratio": [1.2, 1.1, 1.3]}
+    assert script.verdict({**found, **change}) == status
+
+
+def test_the_child_measures_eager_and_ours(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def row(name: str, row: object, chosen: list, *_: object) -> list[Record]:
+        assert [s.name for s in chosen] == ["eager", "ours:balanced"]
+        made = [Record("models", "x", s.name, status=OK, error=1e-3) for s in chosen]
+        for r, ms in zip(made, (2.0, 1.0), strict=True):
+            r.samples_ms, r.median_ms = [ms] * 3, ms
+        return made
+
+    monkeypatch.setattr(runner, "run_row", row)
+    script.measure("mlp 32")
+    line = json.loads(capsys.readouterr().out)
+    assert line["ratio"] == [2.0, 2.0, 2.0]
+    assert script.verdict(line) == "ok"
+
+
+def test_the_models_are_all_there_is_and_can_be_made(script: ModuleType) -> None:
+    rows = script.model_rows()
+    zoo = systems.zoo()
+    families = {model for model, _ in rows.values()}
+    assert {"minilm", "bert_large", "resnet50", "llama_8b", "llama_8b_decode", "lstm", "roberta", "swin"} <= families
+    from kpt_benchmark_models.architectures import ARCHITECTURES
+
+    assert len(ARCHITECTURES) >= 20
+    for name, (entry, shape) in ARCHITECTURES.items():
+        with torch.device("meta"):
+            assert sum(p.numel() for p in entry.make().parameters()) > 1_000_000, name
+        assert entry.inputs(*shape)
+        assert zoo.entry(name) is entry
+
+
+def test_each_planted_fault_is_a_program(script: ModuleType) -> None:
+    for name, program in script._FAULTS.items():
+        ast.parse(script._HEAD + program)
+        assert 'print("right")' in program, name
+
+
+def test_operators_are_read_from_the_sources(script: ModuleType) -> None:
+    assert {"aten.linear", "kpt.attention", "aten.softmax.int"} <= set(script.operators())
+
+
+def test_a_child_that_takes_too_long_is_stopped(script: ModuleType) -> None:
+    code, text, seconds = script.run([sys.executable, "-c", "import time; print('a', flush=True); time.sleep(60)"], 2)
+    assert (code, text.strip()) == (None, "a")
+    assert seconds < 20
+    assert script.run([sys.executable, "-c", "print('b'); raise SystemExit(3)"], 60)[:2] == (3, "b\n")
+
+
+def test_a_part_whose_tool_is_missing_claims_nothing(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = script.Job(tmp_path, tmp_path / "out.jsonl", {"commit": "abc"}, 10.0)
+    script.conformance(job)
+    script.sanitizer(job, None, [])
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == ["not checked", "not checked"]
+    assert {line["commit"] for line in lines} == {"abc"}
+    assert script.summary(job.found, job.output) == 0
+    job.tell("models", "x", FAILED)
+    assert script.summary(job.found, job.output) == 1
+    assert "failed: models x" in capsys.readouterr().out
+
+
+def test_out_of_time_is_said_for_each_model_that_is_left(script: ModuleType, tmp_path: Path) -> None:
+    job = script.Job(tmp_path, tmp_path / "out.jsonl", {}, 0.0)
+    script.models(job, ["mlp 32", "swin"], False)
+    assert [(line["name"], line["status"]) for line in job.found] == [("mlp 32", script.LEFT), ("swin", script.LEFT)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_nothing_is_claimed(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.jsonl"
+    assert script.main(["--output", str(output)]) == 0
+    assert capsys.readouterr().out == "not checked: no NVIDIA driver\n"
+    assert not output.exists()
