@@ -4,6 +4,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
@@ -14,7 +15,7 @@
 namespace kpt::bridge {
 
 TorchWeights::TorchWeights(std::vector<std::string> fqns, std::vector<at::Tensor> tensors, at::Device device)
-    : fqns_(std::move(fqns)), tensors_(std::move(tensors)), device_(device) {
+    : fqns_(std::move(fqns)), tensors_(std::move(tensors)), state_(fqns_.size()), device_(device) {
   KPT_CHECK(fqns_.size() == tensors_.size(), "bridge", "got ", fqns_.size(), " names and ", tensors_.size(),
             " weights, want as many");
 }
@@ -31,10 +32,23 @@ uint64_t TorchWeights::version(size_t i) const {
   uint64_t hash = salt_;
   const auto mix = [&hash](uint64_t word) { hash = (hash ^ word) * 0x100000001b3u; };
   mix(reinterpret_cast<uintptr_t>(t.const_data_ptr()));
-  mix(t.is_inference() ? 0 : static_cast<uint64_t>(t._version()));
+  mix(t.is_inference() || state_[i] ? 0 : static_cast<uint64_t>(t._version()));
   for (int64_t stride : t.strides()) mix(static_cast<uint64_t>(stride));
   for (int64_t size : t.sizes()) mix(static_cast<uint64_t>(size));
   return hash;
+}
+
+void TorchWeights::set_state(const std::vector<std::string>& fqns) {
+  for (size_t i = 0; i < fqns_.size(); ++i) {
+    state_[i] = std::find(fqns.begin(), fqns.end(), fqns_[i]) != fqns.end();
+    KPT_CHECK(!state_[i] || tensors_[i].is_contiguous(), "bridge", "got the state ", fqns_[i],
+              " with strides, want it contiguous: the model writes it in place");
+  }
+}
+
+void TorchWeights::written() {
+  for (size_t i = 0; i < tensors_.size(); ++i)
+    if (state_[i] && !tensors_[i].is_inference()) tensors_[i].unsafeGetTensorImpl()->bump_version();
 }
 
 void TorchWeights::set(size_t i, at::Tensor tensor) {
@@ -42,10 +56,19 @@ void TorchWeights::set(size_t i, at::Tensor tensor) {
   const Tensor old = borrow(tensors_[i], fqns_[i], device_), fresh = borrow(tensor, cat("weight ", fqns_[i]), device_);
   KPT_CHECK(old.desc.dtype == fresh.desc.dtype && old.desc.sizes == fresh.desc.sizes, "bridge", "got ", fqns_[i],
             " as ", fresh.desc, ", want ", old.desc, ": optimise the model again");
+  KPT_CHECK(!state_[i] || tensor.is_contiguous(), "bridge", "got the state ", fqns_[i],
+            " with strides, want it contiguous");
   tensors_[i] = std::move(tensor);
 }
 
 namespace {
+
+std::vector<std::string> state_of(const Graph& graph) {
+  std::vector<std::string> fqns;
+  for (const Node* node : graph.nodes())
+    if (node->op == "kpt.write_") fqns.push_back(node->operand(0)->fqn);
+  return fqns;
+}
 
 // "cuda" means torch's current one; it is written out, since the model stays where it was made.
 at::Device model_device(const CompileOptions& options) {
@@ -65,7 +88,9 @@ TorchModel::TorchModel(std::string text, std::vector<std::string> fqns, std::vec
                        std::string options)
     : device_(model_device(parse_options(options))),
       weights_(std::make_shared<TorchWeights>(std::move(fqns), std::move(weights), device_)),
-      model_(Model::compile(parse(text), weights_, on_device(parse_options(options), device_))) {}
+      model_(Model::compile(parse(text), weights_, on_device(parse_options(options), device_))) {
+  weights_->set_state(state_of(model_->graph()));
+}
 
 std::vector<Tensor> TorchModel::borrow_inputs(const std::vector<at::Tensor>& inputs) const {
   const auto& wanted = model_->graph().inputs();
@@ -111,6 +136,7 @@ std::vector<at::Tensor> TorchModel::run(std::vector<at::Tensor> inputs) {
                              return Tensor{desc, out.mutable_data_ptr(), nullptr};
                            }};
   const std::vector<Tensor> results = model_->run(borrow_inputs(inputs), options);
+  weights_->written();
   for (size_t i = 0; i < results.size(); ++i)
     if (!outputs[i].defined()) outputs[i] = give(results[i], device_);
   return outputs;
@@ -122,6 +148,7 @@ std::vector<at::Tensor> TorchModel::probe(std::vector<at::Tensor> inputs, std::v
   const Place place(device_, inputs);
   for (const Tensor& t : model_->probe(borrow_inputs(inputs), keep, {place.stream(), nullptr}))
     outputs.push_back(give(t.owner ? t : t.clone(), device_));
+  weights_->written();
   return outputs;
 }
 
@@ -129,7 +156,9 @@ std::string TorchModel::profile(std::vector<at::Tensor> inputs, int64_t rounds) 
   const std::shared_lock<std::shared_mutex> lock(mutex_);
   KPT_CHECK(rounds >= 1 && rounds <= 100000, "bridge", "got ", rounds, " rounds, want 1 to 100000");
   const Place place(device_, inputs);
-  return model_->profile(borrow_inputs(inputs), static_cast<int>(rounds));
+  std::string rows = model_->profile(borrow_inputs(inputs), static_cast<int>(rounds));
+  weights_->written();
+  return rows;
 }
 
 int64_t TorchModel::call_bytes(std::vector<at::Tensor> inputs) {

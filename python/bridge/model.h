@@ -21,11 +21,16 @@ class TorchWeights final : public WeightSource {
   // `.data` or of inference tensors: torch keeps no count of those.
   uint64_t version(size_t i) const override;
   void set(size_t i, at::Tensor tensor);
+  // These are written by the model itself (kpt.write_): their version tells of another place alone. Error{bad_input}
+  // where one is strided, since the engine would write to a dense copy.
+  void set_state(const std::vector<std::string>& fqns);
+  void written();  // after a call: torch learns of the edit
   void touch() { ++salt_; }
 
  private:
   std::vector<std::string> fqns_;
   std::vector<at::Tensor> tensors_;
+  std::vector<bool> state_;
   at::Device device_;
   uint64_t salt_ = 0;
 };

@@ -141,10 +141,12 @@ def at(node: torch.fx.Node) -> str:
 
 
 class Writer:
-    """Statements of one graph. `names` maps what an fx node stands for: a value name, or a list of names."""
+    """Statements of one graph. `names` maps what an fx node stands for: a value name, or a list of names. `writes`: the
+    nodes that are the new value of a buffer, each with its _writes.Write."""
 
-    def __init__(self, sizes: SizePrinter):
+    def __init__(self, sizes: SizePrinter, writes: dict):
         self.sizes = sizes
+        self._writes = writes
         self.lines: list[str] = []
         self.names: dict[torch.fx.Node, str | list | None] = {}
         self._taken: set[str] = set()
@@ -188,6 +190,9 @@ class Writer:
 
     def _call(self, node: torch.fx.Node, submodules):
         target = node.target
+        if node in self._writes:
+            self._write(node)
+            return
         if target is operator.getitem:
             source = self.names.get(node.args[0])
             if not isinstance(source, list):
@@ -212,6 +217,15 @@ class Writer:
             self._renamed(node)
             return
         self._emit(node, target)
+
+    def _write(self, node: torch.fx.Node):
+        where, write = at(node), self._writes[node]
+        name = self.declare(node, node.name)
+        operands = ", ".join(self._operand(v, where) for v in (write.state, write.index, write.source))
+        scope, stack = location(node)
+        loc = f"  @ {quote(scope)} {quote(stack)}" if scope or stack else ""
+        type_ = self.type_of(node.meta["val"], where)
+        self.lines.append(f"%{name} = kpt.write_({operands}, dim={write.dim}) : {type_}{loc}")
 
     def _renamed(self, node: torch.fx.Node):
         """An in-place operator whose written value nobody else sees: its twin on a fresh value takes over the name."""

@@ -23,8 +23,9 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from . import _functional, _rnn
 from ._explicit import explicit
-from ._graph_text import SizePrinter, Writer, at, quote
+from ._graph_text import SizePrinter, Writer, quote
 from ._shapes import Group, Solved, Symbol, export_dims, plan_groups, resize, solve
+from ._writes import find_writes
 from .errors import CaptureError
 from .pt2 import open_program
 from .trees import InputTree, OutputTree
@@ -267,9 +268,8 @@ def _groups_of_program(ep, inputs: InputTree) -> list[Group]:
 
 
 def _convert(ep, solved: Solved, inputs: InputTree, model: nn.Module | None) -> Captured:
-    _refuse_mutation(ep)
     sizes = SizePrinter(solved.rename)
-    writer = Writer(sizes)
+    writer = Writer(sizes, find_writes(ep))
     names, order, head = [], [], []
     position = 0
     for node, spec in _user_inputs(ep):
@@ -287,19 +287,6 @@ def _convert(ep, solved: Solved, inputs: InputTree, model: nn.Module | None) -> 
     body = [line for line, _ in weight_lines] + writer.lines
     text = "\n".join(["kpt.graph 1", *symbols, *head, *body, "return " + ", ".join("%" + v for v in result)]) + "\n"
     return Captured(text, weights, inputs, outputs, names, order, solved.symbols, 0.0, list(solved.notes))
-
-
-def _refuse_mutation(ep):
-    nodes = {n.name: n for n in ep.graph.nodes}
-    for spec in ep.graph_signature.output_specs:
-        if spec.kind is OutputKind.USER_OUTPUT:
-            continue
-        what = {
-            OutputKind.BUFFER_MUTATION: f"buffer {spec.target}",
-            OutputKind.USER_INPUT_MUTATION: f"input {spec.target}",
-        }.get(spec.kind, f"{spec.target} ({spec.kind.name.lower()})")
-        where = at(nodes[spec.arg.name]) if spec.arg.name in nodes else ""
-        raise CaptureError(f"[capture] forward writes to {what}{where}; a plan must leave its inputs and state alone")
 
 
 def _weights(ep, writer: Writer, model: nn.Module | None):
@@ -345,6 +332,8 @@ def _outputs(ep, writer: Writer, returned) -> tuple[OutputTree, list[str]]:
     """The output structure and the names to return; a value that stands twice in the result is returned twice."""
     slots, names = [], []
     for spec, value in zip(ep.graph_signature.output_specs, returned, strict=True):
+        if spec.kind is not OutputKind.USER_OUTPUT:
+            continue  # state: kpt.write_
         if isinstance(spec.arg, TensorArgument):
             name = writer.names[value]
             slots.append(len(names))

@@ -102,12 +102,12 @@ def compile_plan(program: Program, choices: Choices) -> Plan:
 
 def compile_reference(program: Program) -> Plan:
     """The captured graph in f64, without rewrites: the judge's reference. Weights stay as they are, no copy is held."""
-    return _compile(program, _native.widen(program.text), _PLAIN, None)
+    return _compile(program, _native.widen(program.pure_text), _PLAIN, None)
 
 
 def compile_plain(program: Program) -> Plan:
     """The captured graph in its own dtypes, without rewrites: what the original is, value by value."""
-    return _compile(program, program.text, _PLAIN, None)
+    return _compile(program, program.pure_text, _PLAIN, None)
 
 
 def _compile(program: Program, text: str, options: dict[str, Any], choices: Choices | None) -> Plan:

@@ -12,6 +12,8 @@ import torch
 from .capture import Captured, Symbol, WeightRef, capture
 from .samples import Sample
 
+_WRITE = re.compile(r" = kpt\.write_\(%([\w.]+),")
+_WEIGHT = re.compile(r"^weight %(\S+) ", re.MULTILINE)
 _INPUT = re.compile(r"^input %\S+ : \w+\[(.*)\]$", re.MULTILINE)
 
 # A dictionary of a module, the key in it, the tensor there, and its index among the graph's weights.
@@ -32,6 +34,9 @@ class Program:
         self.input_dims = [_dims(match.group(1)) for match in _INPUT.finditer(captured.text)]
         self.output_names = captured.text.rstrip().rpartition("\nreturn ")[2].replace("%", "").split(", ")
         self.weight_types = [(w.tensor.dtype, tuple(w.tensor.shape)) for w in captured.weights]
+        written = set(_WRITE.findall(captured.text))
+        names = _WEIGHT.findall(captured.text)
+        self.state = [w.tensor for w, name in zip(captured.weights, names, strict=True) if name in written]
         tensors = [w.tensor for w in captured.weights] or captured.inputs.tensors
         self.device = tensors[0].device
         self.unflatten = captured.outputs.unflatten
@@ -47,6 +52,11 @@ class Program:
         dynamic = "none" if dynamic_shapes is False or dynamic_shapes is None else dynamic_shapes
         further = [(s.args, s.kwargs) for s in more]
         return cls(capture(model, sample.args, sample.kwargs, dynamic=dynamic, more_samples=further))
+
+    @property
+    def pure_text(self) -> str:
+        """The text with state written to fresh memory: what a reference runs, which must leave the state alone."""
+        return self.text.replace(" = kpt.write_(", " = aten.index_copy(")
 
     def _flatten_ordered(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
         tensors = self._captured.inputs.flatten(args, kwargs)
