@@ -21,7 +21,7 @@ UNSANITIZED := -Conformance.EveryCudaProgramCompiles
 NO_ABORT := allocator_may_return_null=1
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help setup configure build run test lint format asan tsan fuzz headers bundle wheel docs bench bench-cpu bench-gpu clean
+.PHONY: help setup configure build run test lint format asan tsan fuzz headers bundle wheel docs bench bench-cpu bench-gpu test-gpu clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -98,9 +98,13 @@ bench-cpu: build  ## the suite SUITE (quick) beside its rivals on this CPU, resu
 	@tools/setup_python.sh requirements-bench.txt
 	@$(PY) -m kernel_pytorch benchmark --suite $(SUITE) --device cpu --output $(OUT)
 
-bench-gpu: build  ## the same on the GPU
+bench-gpu: SUITE = gpu
+bench-gpu: build  ## the suite SUITE (gpu) on the GPU beside eager and torch.compile, results under OUT
 	@tools/setup_python.sh requirements-bench.txt
 	@$(PY) -m kernel_pytorch benchmark --suite $(SUITE) --device cuda --output $(OUT)
+
+test-gpu: build  ## kernels, sanitizers, models and faults on the GPU; "not checked" where there is none
+	@$(PY) benchmarks/test_gpu.py --build $(BUILD)
 
 clean:  ## build folders and dist (not .venv)
 	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-bench dist
