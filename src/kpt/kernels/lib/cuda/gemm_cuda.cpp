@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kpt/cuda/cublaslt.h"
+#include "kpt/kernels/lib/cuda/gemm_fused.h"
 #include "kpt/kernels/lib/cuda/gemm_padded.h"
 #include "kpt/kernels/lib/cuda/gemm_small.h"
 
@@ -263,6 +264,9 @@ std::unique_ptr<Launch> make_cuda_gemm(GemmCall call, const GpuTraits& gpu) {
   auto library = std::make_unique<CudaGemmLaunch>(call, gpu);
   SmallGemm small;
   if (small_gemm(call, gpu, 64, small)) return make_raced_gemm(std::move(call), gpu, std::move(library));
+  CudnnMatmul fused;
+  if (cudnn_matmul_problem(call, fused) && is_large(fused))
+    return make_fused_gemm(std::move(call), fused, std::move(library));
   return library;
 }
 
