@@ -9,8 +9,10 @@ Of each row and system the latest record counts. --check writes nothing and fail
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
@@ -95,6 +97,53 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
 
 
+# ---- benchmarks/test_gpu.py ------------------------------------------------------------------------------------------
+
+
+def gpu_section(path: Path) -> list[str]:
+    """What `make test-gpu` looked at last: counts by part, every model, and whatever is not ok."""
+    kept: dict[tuple[str, str], dict[str, Any]] = {}
+    for text in path.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        kept[line["part"], line["name"]] = line
+    found = list(kept.values())
+    commits = ", ".join(sorted({line["commit"] for line in found if line["commit"]})) or "unknown"
+    driver = found[-1]["machine"].get("driver", "unknown")
+    lines = ["", "## make test-gpu", "", f"Commit {commits}; driver {driver}.", "", "| part | result |", "|---|---|"]
+    for part in dict.fromkeys(line["part"] for line in found):
+        states = [line["status"] for line in found if line["part"] == part]
+        lines.append(f"| {part} | {', '.join(f'{states.count(s)} {s}' for s in dict.fromkeys(states))} |")
+    amiss = [line for line in found if line["part"] != "models" and line["status"] != OK]
+    if amiss:
+        lines += ["", *(f"- {x['part']} {x['name']}: {x['status']}: {_cell(_why(x))}" for x in amiss)]
+    models = [line for line in found if line["part"] == "models"]
+    if models:
+        lines += ["", "| model | eager ms | ours ms | ratio [95 %] | error (eager) | ready s | launches | remark |"]
+        lines += ["|---|---|---|---|---|---|---|---|", *map(_model, sorted(models, key=_ratio))]
+    return lines
+
+
+def _why(line: dict[str, Any]) -> str:
+    return str(line.get("reason") or "; ".join(line.get("first") or []))[:300]
+
+
+def _ratio(line: dict[str, Any]) -> float:
+    return (line.get("ratio") or [0.0])[0]
+
+
+def _model(line: dict[str, Any]) -> str:
+    remark = "" if line["status"] == OK else f"{line['status']}: {_cell(_why(line))}"
+    if not line.get("ratio"):
+        return f"| {line['name']} | | | | | | | {remark} |"
+    median, low, high = line["ratio"]
+    times = f"{line['eager_ms']:.3f} | {line['ours_ms']:.3f} | {median:.2f} [{low:.2f}, {high:.2f}]"
+    error = f"{_number(line['error'], '.1e')} ({_number(line['eager_error'], '.1e')})"
+    before, after = (_number(count, "d") for count in line["launches"])
+    return (
+        f"| {line['name']} | {times} | {error} | {_number(line['ready_s'], '.1f')} | {before} to {after} | {remark} |"
+    )
+
+
 # Files of the runner; beside them lie results of other scripts, which have no page.
 _RUNS = {*SUITES, *ALIASES, "model"}
 
@@ -105,8 +154,12 @@ def pages(results: Path) -> dict[str, str]:
     for folder in sorted(f for f in results.glob("*") if f.is_dir()):
         files = [f for f in sorted(folder.glob("*.jsonl")) if f.stem in _RUNS]
         records = latest(r for file in files for r in read(file))
+        tested = folder / "test_gpu.jsonl"
+        checks = "\n".join([*gpu_section(tested), ""]) if tested.exists() else ""
         if records:
-            found[folder.name] = page(folder.name, records)
+            found[folder.name] = page(folder.name, records) + checks
+        elif checks:
+            found[folder.name] = f"# Results: {folder.name}\n{checks}"
     return found
 
 

@@ -126,12 +126,25 @@ def translated(error: RuntimeError, resource: type[KernelPyTorchError] = Optimiz
     text = str(error)
     start = text.find(_MARK)
     if start < 0:
-        return error
+        return _lost(text) if isinstance(error, _TORCHS_FAULT) else error
     kind, _, message = text[start + len(_MARK) :].partition(": ")
     made = (resource if kind == "resource" else _ERRORS.get(kind, OptimizationError))(message.rstrip())
     if kind == "fault":
         made.context_lost = True
     return made
+
+
+# What torch raises for a fault that it was the first to see.
+_TORCHS_FAULT: Any = getattr(torch, "AcceleratorError", ())
+
+
+def _lost(text: str) -> KernelLaunchError:
+    error = KernelLaunchError(
+        f"[native] got {text.splitlines()[0]}, seen by PyTorch during a call: the GPU is lost to this process, and no "
+        "later result could be trusted; try a new process, with KPT_SYNC=1 to learn which step failed"
+    )
+    error.context_lost = True
+    return error
 
 
 def _call(name: str, *args: Any) -> Any:

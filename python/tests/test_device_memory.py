@@ -200,6 +200,13 @@ def test_each_kind_of_the_core_is_a_class_with_the_shared_base() -> None:
     assert all(getattr(kpt, c.__name__) is c for c in everything)
 
 
+def test_a_fault_that_torch_sees_first_is_one_too() -> None:
+    seen = _native.translated(torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with ..."))
+    assert isinstance(seen, kpt.KernelLaunchError)
+    assert seen.context_lost
+    assert "device-side assert triggered, seen by PyTorch" in str(seen)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_each_question_about_one_says_so() -> None:
     for ask in (

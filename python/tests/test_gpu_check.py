@@ -140,6 +140,28 @@ def test_out_of_time_is_said_for_each_model_that_is_left(script: ModuleType, tmp
     assert [(line["name"], line["status"]) for line in job.found] == [("mlp 32", script.LEFT), ("swin", script.LEFT)]
 
 
+def test_the_page_of_a_device_shows_what_was_looked_at(script: ModuleType, tmp_path: Path) -> None:
+    sys.path.insert(0, str(benchmarks_folder().parent / "tools"))
+    import make_results
+
+    where = tmp_path / "nvidia-h200" / "test_gpu.jsonl"
+    job = script.Job(tmp_path, where, {"commit": "abc", "machine": {"driver": "580.1"}}, 10.0)
+    job.tell("conformance", "all", FAILED, first=["old"])
+    job.tell("conformance", "all", OK)
+    job.tell("sanitizer", "memcheck aten.linear", FAILED, first=["7 findings", "Invalid read"])
+    good = {"ratio": [1.5, 1.4, 1.6], "eager_ms": 3.0, "ours_ms": 2.0, "error": 1e-3, "eager_error": 2e-3}
+    job.tell("models", "swin", OK, **good, ready_s=3.3, launches=[200, 90])
+    job.tell("models", "opt", FAILED, reason="it |broke|")
+    (text,) = make_results.pages(tmp_path).values()
+    assert "Commit abc; driver 580.1." in text
+    assert "| conformance | 1 ok |" in text
+    assert "| models | 1 ok, 1 failed |" in text
+    assert "- sanitizer memcheck aten.linear: failed: 7 findings; Invalid read" in text
+    assert "| swin | 3.000 | 2.000 | 1.50 [1.40, 1.60] | 1.0e-03 (2.0e-03) | 3.3 | 200 to 90 |  |" in text
+    assert "| opt | | | | | | | failed: it \\|broke\\| |" in text
+    assert text.index("| opt |") < text.index("| swin |")  # what is amiss first
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_nothing_is_claimed(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,8 +2,11 @@
 """This project at each level: what auto_optimize returns, also where that is the original. A row of the suite `kernels`
 runs the plan whatever the judge says of its speed, for there the kernel is what is looked at."""
 
+import atexit
 import os
+import shutil
 import tempfile
+from functools import cache
 
 import torch
 
@@ -27,7 +30,7 @@ def missing(variant: str, work: Work) -> str | None:
 
 def build(variant: str, work: Work) -> Built:
     if work.device == "cuda":
-        _new_cache(work)
+        _new_cache()
     if work.kind == "kernel":
         return _plan(variant, work)
     sample = work.sample.args or work.sample.kwargs
@@ -39,12 +42,18 @@ def build(variant: str, work: Work) -> Built:
     return Built(lambda: work.sample.call(fast), launches=launches, notes=notes)
 
 
-def _new_cache(work: Work) -> None:
-    """Compiled kernels and timed choices go to a folder of their own, so that a build is cold; but kernels that an
-    earlier build of the process has loaded are still there. A folder that the user names is used as it is."""
-    if os.environ.get("KPT_CACHE_DIR"):
-        return
-    _native.set_setting("cache_dir", tempfile.mkdtemp(prefix="kpt-cache-", dir=work.folder))
+def _new_cache() -> None:
+    """Compiled kernels and timed choices go to a new folder, so that the first build of a process is cold; later ones
+    find what it has loaded, from disk or not. A folder that the user names is used as it is."""
+    if not os.environ.get("KPT_CACHE_DIR"):
+        _native.set_setting("cache_dir", _cache_of_process())
+
+
+@cache
+def _cache_of_process() -> str:
+    folder = tempfile.mkdtemp(prefix="kpt-cache-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _work_done(report: Report) -> list[str]:

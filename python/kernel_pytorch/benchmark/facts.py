@@ -17,6 +17,7 @@ import torch
 
 from .. import __version__
 from ..errors import input_error
+from .meters import nvml
 
 ROOT = Path(__file__).resolve().parents[3]
 _PACKAGES = ("transformers", "torchvision", "numpy", "onnx", "onnxruntime", "openvino", "torchao", "triton")
@@ -62,10 +63,9 @@ def cpu_name() -> str:
 
 
 def _driver() -> str:
-    """Version of the NVIDIA driver; "unknown" where it does not say."""
-    told = Path("/proc/driver/nvidia/version")
-    found = re.search(r"Kernel Module[^\d]*([\d.]+)", told.read_text()) if told.exists() else None
-    return found.group(1) if found else "unknown"
+    """Version of the NVIDIA driver, or why it is not known."""
+    found = nvml()
+    return found if isinstance(found, str) else found.driver()
 
 
 def _memory_gb() -> float:

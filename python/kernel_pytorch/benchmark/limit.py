@@ -7,6 +7,9 @@ import signal
 import time
 from typing import Any, NoReturn
 
+# An exception out of a signal may fall into a place that swallows exceptions, a weak reference's callback for one.
+_AGAIN_S = 10.0
+
 
 class RowLimitError(Exception):
     """The row's time was spent."""
@@ -35,7 +38,7 @@ class Deadline:
         if self.over:
             raise self._error()
         self._before = signal.signal(signal.SIGALRM, self._ring)
-        signal.setitimer(signal.ITIMER_REAL, self.left)
+        signal.setitimer(signal.ITIMER_REAL, self.left, _AGAIN_S)
 
     def __exit__(self, *exception: Any) -> None:
         if self._seconds:

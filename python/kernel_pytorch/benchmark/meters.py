@@ -33,6 +33,12 @@ class Nvml:
         if code:
             raise OSError(f"[benchmark] got error {code} of NVML, want 0, try nvidia-smi")
 
+    def driver(self) -> str:
+        """Version of the driver, 580.95.05 for one."""
+        text = ctypes.create_string_buffer(96)
+        self._check(self._library.nvmlSystemGetDriverVersion(text, 96))
+        return text.value.decode()
+
     def energy_mj(self) -> float:
         """Millijoules since the driver was loaded."""
         value = ctypes.c_ulonglong()
