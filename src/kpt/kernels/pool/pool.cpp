@@ -64,17 +64,23 @@ Verdict read_pool(const Problem& p, Pool& k) {
   if (!is_float(x->dtype) || y.dtype != x->dtype) return no("from ", x->dtype, " to ", y.dtype);
   if (!y.is_contiguous()) return no("output ", y, " is not dense");
   k.planes_rank = rank - 2;
+  const std::string layout = get_string(p.kwargs, "layout", "nchw");
+  if (layout != "nchw" && (layout != "nhwc" || rank != 4))
+    return no("got layout \"", layout, "\" of rank ", rank, ", want nchw, or nhwc of rank 4");
+  k.last = layout == "nhwc";
+  k.channels = x->sizes[rank - 3];
+  const Dims out = k.last ? Dims{y.sizes[0], y.sizes[3], y.sizes[1], y.sizes[2]} : y.sizes;
   for (int d = 0; d < k.planes_rank; ++d)
-    if (x->sizes[d] != y.sizes[d]) return no("output ", y, " for ", *x);
+    if (x->sizes[d] != out[d]) return no("output ", y, " for ", *x);
   k.h.size = x->sizes[rank - 2];
   k.w.size = x->sizes[rank - 1];
-  k.h.out = y.sizes[rank - 2];
-  k.w.out = y.sizes[rank - 1];
+  k.h.out = out[rank - 2];
+  k.w.out = out[rank - 1];
   k.h.step = x->strides[rank - 2];
   k.w.step = x->strides[rank - 1];
   if (k.h.size < 1 || k.w.size < 1) return no("planes of no elements");
-  k.max = p.op == "aten.max_pool2d";
-  k.h.adaptive = k.w.adaptive = p.op == "aten.adaptive_avg_pool2d";
+  k.max = p.op.ends_with("max_pool2d");
+  k.h.adaptive = k.w.adaptive = p.op.ends_with("adaptive_avg_pool2d");
   if (k.h.adaptive) return yes();
   k.include_pad = get_bool(p.kwargs, "count_include_pad", true);
   k.divisor = get_int(p.kwargs, "divisor_override", 0);
@@ -120,19 +126,23 @@ std::unique_ptr<Launch> launch(const Problem& p, const Pool& k, int threads) {
         parallel(planes.rows() ? split.tasks : 0, split.threads, [&](int64_t task, int) {
           for (int64_t i = split.begin(task, planes.rows()); i < split.begin(task + 1, planes.rows()); ++i) {
             const char* from = shifted(args.inputs[in], planes.offset(i), dtype);
-            char* to = shifted(args.outputs[0], i * out, dtype);
+            const int64_t image = k.last ? i / k.channels : i, channel = k.last ? i % k.channels : 0;
+            const int64_t step = k.last ? k.channels : 1;
+            char* to = shifted(args.outputs[0], image * out * step + channel, dtype);
             if (std::is_same_v<S, float> && dtype == DType::f32) {
               plane<float>(
                   k, [&](int64_t at) { return reinterpret_cast<const float*>(from)[at]; },
-                  [&](int64_t at, float v) { reinterpret_cast<float*>(to)[at] = v; });
+                  [&](int64_t at, float v) { reinterpret_cast<float*>(to)[at * step] = v; });
             } else if (std::is_same_v<S, float> && dtype == DType::bf16) {
               plane<float>(
                   k, [&](int64_t at) { return bf16_to_f32(reinterpret_cast<const uint16_t*>(from)[at]); },
-                  [&](int64_t at, float v) { reinterpret_cast<uint16_t*>(to)[at] = f32_to_bf16(v); });
+                  [&](int64_t at, float v) { reinterpret_cast<uint16_t*>(to)[at * step] = f32_to_bf16(v); });
             } else {
               plane<S>(
                   k, [&](int64_t at) { return static_cast<S>(load_as_double(dtype, shifted(from, at, dtype))); },
-                  [&](int64_t at, S v) { store_from_double(dtype, shifted(to, at, dtype), static_cast<double>(v)); });
+                  [&](int64_t at, S v) {
+                    store_from_double(dtype, shifted(to, at * step, dtype), static_cast<double>(v));
+                  });
             }
           }
         });
@@ -161,7 +171,8 @@ std::unique_ptr<Launch> make(const Problem& p) {
 }  // namespace
 
 void register_pool(KernelRegistry& registry) {
-  for (const char* op : {"aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d"}) {
+  for (const char* op : {"aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d", "kpt.max_pool2d",
+                         "kpt.avg_pool2d", "kpt.adaptive_avg_pool2d"}) {
     add_cpu(registry, op, "pool", supports, make<float>);
     add_reference(registry, op, "pool", reference_supports, make<double>);
   }

@@ -9,10 +9,10 @@ struct Axis {
 };
 struct Pool {
   Rows planes;  // of x
-  Divider across, down, group;
+  Divider across, down, group, channels;
   Axis h, w;
   u32 outputs;
-  i32 max, adaptive, include_pad, small, run;  // small: at most 3 x 3, no dilation; run: planes are dense
+  i32 max, adaptive, include_pad, small, run, last;  // small: at most 3 x 3, no dilation; run: planes are dense; last: y is [N, oh, ow, C]
   float divisor;                               // 0: the window's size
 };
 
@@ -89,8 +89,11 @@ extern "C" __global__ void __launch_bounds__(256, 4) pool(const __grid_constant_
   const u32 groups = blockDim.x / k.group.divisor, mine = k.group.quotient(threadIdx.x);
   const u32 unit = blockIdx.x * groups + mine, lane = threadIdx.x - mine * k.group.divisor;
   const u32 output = unit < k.outputs ? unit : k.outputs - 1;  // all lanes come to the shuffles
-  const u32 row = k.across.quotient(output), j = output - row * k.across.divisor;
-  const u32 plane = k.down.quotient(row), i = row - plane * k.down.divisor;
+  // From the innermost axis outwards: j, i, plane, or channel, j, i, image.
+  const u32 pixel = k.last ? k.channels.quotient(output) : output, channel = output - pixel * (k.last ? k.channels.divisor : 1);
+  const u32 row = k.across.quotient(pixel), j = pixel - row * k.across.divisor;
+  const u32 high = k.down.quotient(row), i = row - high * k.down.divisor;
+  const u32 plane = k.last ? high * k.channels.divisor + channel : high;
   const Window h = window_of(k.h, i, k.adaptive), w = window_of(k.w, j, k.adaptive);
   x += k.planes.offset(plane);
   grid_wait();

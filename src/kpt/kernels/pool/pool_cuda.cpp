@@ -18,10 +18,10 @@ struct Axis {
 };
 struct Task {
   CudaRows planes;
-  CudaDivider across, down, group;
+  CudaDivider across, down, group, channels;
   Axis h, w;
   uint32_t outputs = 0;
-  int32_t max = 0, adaptive = 0, include_pad = 0, small = 0, run = 0;
+  int32_t max = 0, adaptive = 0, include_pad = 0, small = 0, run = 0, last = 0;
   float divisor = 0;
 };
 
@@ -72,10 +72,12 @@ CudaWork plan(const Problem& p) {
   t.include_pad = k.include_pad;
   t.small = !k.h.adaptive && k.h.kernel <= 3 && k.w.kernel <= 3 && k.h.dilation == 1 && k.w.dilation == 1;
   t.run = k.w.step == 1 && k.h.step == k.w.size && k.w.dilation == 1 && k.h.dilation == 1;
+  t.last = k.last;
+  t.channels = cuda_divider(k.channels);
   t.divisor = static_cast<float>(k.divisor);
-  // About eight loads a thread in flight.
+  // About eight loads a thread in flight. Channels side by side are read side by side: a thread has a window.
   const int64_t window = window_size(k.h) * window_size(k.w);
-  const int64_t group = window <= 16 ? 1 : std::min<int64_t>(32, power_of_two((window + 7) / 8));
+  const int64_t group = window <= 16 || k.last ? 1 : std::min<int64_t>(32, power_of_two((window + 7) / 8));
   t.group = cuda_divider(group);
   const int64_t chips = std::max(1, p.gpu.multiprocessors);
   int64_t threads = kMostThreads;
@@ -92,7 +94,8 @@ CudaWork plan(const Problem& p) {
 }  // namespace
 
 void register_pool_cuda(KernelRegistry& registry) {
-  for (const char* op : {"aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d"})
+  for (const char* op : {"aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d", "kpt.max_pool2d",
+                         "kpt.avg_pool2d", "kpt.adaptive_avg_pool2d"})
     add_cuda(registry, op, "pool", supports, plan);
 }
 

@@ -17,6 +17,8 @@ struct PoolAxis {
 struct Pool {
   PoolAxis h, w;
   bool max = false, include_pad = true;
+  bool last = false;  // the output is [N, oh, ow, C]
+  int64_t channels = 0;
   int64_t divisor = 0;
   int planes_rank = 1;
 };

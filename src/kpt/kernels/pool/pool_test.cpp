@@ -66,6 +66,29 @@ const bool kAdaptive = conformance::add("aten.adaptive_avg_pool2d", [](DType d) 
   return cases;
 });
 
+// The cases of [N, C, H, W] once more, x and y channels last.
+std::vector<Case> channels_last(const std::string& name, DType d) {
+  std::vector<Case> cases;
+  for (const auto& [op, maker] : conformance::makers()) {
+    if (op != "aten." + name) continue;
+    for (Case c : maker(d)) {
+      const Dims x = c.problem.inputs[0].sizes, y = c.problem.outputs[0].sizes;
+      if (x.rank() != 4) continue;
+      c.problem.op = "kpt." + name;
+      c.problem.kwargs.emplace_back("layout", "nhwc");
+      c.problem.inputs[0] = {d, x, {x[1] * x[2] * x[3], 1, x[3] * x[1], x[1]}};
+      c.problem.outputs[0] = dense(d, {y[0], y[2], y[3], y[1]});
+      c.label += " last";
+      cases.push_back(std::move(c));
+    }
+  }
+  return cases;
+}
+const bool kMaxLast = conformance::add("kpt.max_pool2d", [](DType d) { return channels_last("max_pool2d", d); });
+const bool kAvgLast = conformance::add("kpt.avg_pool2d", [](DType d) { return channels_last("avg_pool2d", d); });
+const bool kAdaptiveLast =
+    conformance::add("kpt.adaptive_avg_pool2d", [](DType d) { return channels_last("adaptive_avg_pool2d", d); });
+
 // By hand: kernel and reference share the windows.
 void expect(const std::string& op, Kwargs kwargs, const Dims& y, const std::vector<float>& want) {
   const Tensor x = Tensor::from<float>(DType::f32, {1, 3, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9});
@@ -112,6 +135,22 @@ TEST(Pool, RefusesOutputsThatReachBeyondX) {
     EXPECT_FALSE(
         k->supports(pool("aten.max_pool2d", dense(DType::f32, {1, 3, 3}), {1, 4, 4}, window(2, 1, 0)).problem).ok)
         << k->name;
+}
+
+TEST(Pool, ChannelsLastByHand) {
+  // Two channels: 1 .. 4 and 10 .. 40, side by side in memory as in y.
+  const Tensor x = Tensor::from<float>(DType::f32, {1, 2, 2, 2}, {1, 10, 2, 20, 3, 30, 4, 40});
+  Case c = pool("kpt.max_pool2d", {DType::f32, {1, 2, 2, 2}, {8, 1, 4, 2}}, {1, 2, 1, 2}, {});
+  c.problem.kwargs = {{"kernel_size", AttrList{1, 2}}, {"stride", AttrList{1, 2}}, {"layout", "nhwc"}};
+  for (const auto& k : kernel_registry().find("kpt.max_pool2d", "cpu")) {
+    std::vector<Tensor> out;
+    ASSERT_TRUE(k->supports(c.problem).ok) << k->supports(c.problem).reason;
+    Tensor last = x;
+    last.desc = c.problem.inputs[0];
+    ASSERT_EQ(conformance::run_kernel(*k, c.problem, {last}, out), "");
+    const std::vector<double> want = {2, 20, 4, 40};
+    for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(out[0].at(i), want[static_cast<size_t>(i)]) << k->name;
+  }
 }
 
 }  // namespace
