@@ -20,12 +20,14 @@ TEST(Passes, GeneratedGraphsStayValidAndSettle) {
     for (const Value* v : graph.outputs()) types.push_back(v->type);
     const size_t inputs = graph.inputs().size();
     PassContext context;
+    context.device = seed % 2 ? "cuda" : "cpu";
     ASSERT_NO_THROW(run_passes(graph, context, pass_registry().ordered())) << "seed " << seed;
     ASSERT_EQ(graph.inputs().size(), inputs) << "seed " << seed;
     ASSERT_EQ(graph.outputs().size(), types.size()) << "seed " << seed;
     for (size_t i = 0; i < types.size(); ++i) ASSERT_EQ(graph.outputs()[i]->type, types[i]) << "seed " << seed;
     const std::string once = print(graph);
     PassContext again;
+    again.device = context.device;
     run_passes(graph, again, pass_registry().ordered());
     ASSERT_EQ(print(graph), once) << "seed " << seed;
   }
@@ -34,8 +36,9 @@ TEST(Passes, GeneratedGraphsStayValidAndSettle) {
 TEST(Passes, AreOrderedByTheirNumber) {
   std::vector<std::string> names;
   for (const Pass& pass : pass_registry().ordered()) names.push_back(pass.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"canonicalise", "fold_constants", "cse", "useless_casts",
-                                             "recognise_masks", "fold_conv_bn", "merge_linears", "dce"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"canonicalise", "fold_constants", "cse", "useless_casts", "recognise_masks",
+                                      "fold_conv_bn", "channels_last", "merge_linears", "dce"}));
 }
 
 TEST(Passes, RegistryRefusesASecondPassOfOneName) {
@@ -55,7 +58,7 @@ TEST(Passes, DisabledPassesDoNotRunAndDumpSeesOnlyChanges) {
   const auto timings = run_passes(graph, context, pass_registry().ordered(),
                                   [&](std::string_view pass, const std::string&) { dumped.emplace_back(pass); });
   EXPECT_EQ(dumped, std::vector<std::string>{"dce"});
-  ASSERT_EQ(timings.size(), 3u);
+  ASSERT_EQ(timings.size(), 4u);
   EXPECT_EQ(timings.back().nodes_before, 2u);
   EXPECT_EQ(timings.back().nodes_after, 1u);
 }
