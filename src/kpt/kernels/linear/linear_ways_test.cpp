@@ -175,6 +175,25 @@ TEST(FusedGemm, EveryFieldIsInTheKey) {
   with([](CudnnMatmul& p) { p.act = CudnnAct::silu; });
 }
 
+// What gemm_tail.cu does in vectors: few rows and so many that a thread has two, and what cuBLASLt leaves of each.
+TEST(GemmTail, OnAGpuItAgreesWithTheReference) {
+  if (const Verdict v = cublaslt_here(); !v) GTEST_SKIP() << "not checked: " << v.reason;
+  const CudaGuard guard(0);
+  for (const DType d : {DType::f32, DType::bf16, DType::f16})
+    for (const int64_t m : {300, 16901})
+      for (const auto& c : {linear(d, m, 96, 8, true, "gelu", false), linear(d, m, 96, 8, false, "gelu", false),
+                            linear(d, m, 96, 8, true, "silu", true), linear(d, m, 96, 8, false, "relu", true)}) {
+        Kernel kernel{"kpt.linear",
+                      "vendor",
+                      "cuda",
+                      "tail",
+                      0,
+                      [](const Problem&) { return yes(); },
+                      [&](const Problem& p) { return make_cuda_gemm(call_of(c), p.gpu); }};
+        EXPECT_EQ(conformance::check(kernel, c), "") << c.label;
+      }
+}
+
 TEST(FusedGemm, OnAGpuItAgreesWithTheReference) {
   if (const Verdict v = cudnn_here(); !v) GTEST_SKIP() << "not checked: " << v.reason;
   const CudaGuard guard(0);
