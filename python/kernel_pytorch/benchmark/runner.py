@@ -25,7 +25,7 @@ from ..samples import normalise
 from ..tracking import identity
 from . import facts
 from .clock import Clock, make_clock, warm_up
-from .limit import Deadline
+from .limit import Deadline, RowLimitError
 from .meters import PeakMemory, clocks, cpu_seconds, energy_meter, energy_per_call
 from .records import FAILED, MISSING, WRONG, Record
 from .reference import WRONG_COSINE, WRONG_ERROR, Ceiling, Least, Truth, ceiling, least, to, truth
@@ -73,6 +73,16 @@ class _Candidate:
     def fail(self, error: BaseException) -> None:
         self.built = None
         self.record.status, self.record.reason = FAILED, _words(error)
+        spent = _limit_behind(error)
+        if spent is not None:
+            self.record.status, self.record.reason = MISSING, str(spent)
+
+
+def _limit_behind(error: BaseException | None) -> RowLimitError | None:
+    """The end of the row's time, also where a compiler made an error of its own of it."""
+    while error is not None and not isinstance(error, RowLimitError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def run_suite(
