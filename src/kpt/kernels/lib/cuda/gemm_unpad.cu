@@ -47,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(256)
         sum[v] = act<ACT, sizeof(T)>(bias ? sum[v] + to_float(bias[column + v]) : sum[v]);
       out = pack<T>(sum);
     }
-    store_words(y + first, out);
+    stream_words(y + first, out);  // x is to stay in the cache, not y
     return;
   }
 #pragma unroll 1

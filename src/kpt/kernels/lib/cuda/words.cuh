@@ -20,6 +20,12 @@ inline void store_words(void* to, const Words& x) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.w[0]), "r"(x.w[1]), "r"(x.w[2]), "r"(x.w[3])
                : "memory");
 }
+// The same for what is not read soon: its lines leave the L2 cache first.
+inline void stream_words(void* to, const Words& x) {
+  asm volatile("st.global.cs.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.w[0]), "r"(x.w[1]), "r"(x.w[2]),
+               "r"(x.w[3])
+               : "memory");
+}
 
 inline u32 pair(bf16, float low, float high) {
   u32 x;
