@@ -262,8 +262,7 @@ std::unique_ptr<Launch> make_cuda_gemm(GemmCall call, const GpuTraits& gpu) {
   PaddedGemm padded;
   if (pad_gemm(call, padded)) return make_padded_gemm(std::move(padded), gpu);
   auto library = std::make_unique<CudaGemmLaunch>(call, gpu);
-  SmallGemm small;
-  if (small_gemm(call, gpu, 64, small)) return make_raced_gemm(std::move(call), gpu, std::move(library));
+  if (races(call, gpu)) return make_raced_gemm(std::move(call), gpu, std::move(library));
   CudnnMatmul fused;
   if (cudnn_matmul_problem(call, fused) && is_large(fused))
     return make_fused_gemm(std::move(call), fused, std::move(library));

@@ -8,6 +8,7 @@
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cpu/act_reference.h"
 #include "kpt/kernels/lib/cuda/emulate.h"
+#include "kpt/kernels/lib/cuda/gemm_small.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -101,6 +102,13 @@ TEST(SkinnyGemm, FillsSharedMemoryAndSaysWhyNot) {
             "got k 4100 and row strides 4100 and 4100, want multiples of 8");
   EXPECT_EQ(skinny_gemm(call_of({16, 64, 64}), hopper(), 2, g).reason, "got n 64 k 64");
   EXPECT_FALSE(skinny_gemm(call_of(layer, DType::f32), hopper(), 2, g));
+}
+
+TEST(SkinnyGemm, RacesForFewRowsOfLargeWeights) {
+  EXPECT_TRUE(races(call_of({1, 4096, 4096}), hopper()));
+  EXPECT_TRUE(races(call_of({16, 4096, 14336}), hopper()));
+  EXPECT_FALSE(races(call_of({16, 64, 64}), hopper()));
+  EXPECT_TRUE(races(call_of({64, 4096, 4096}), hopper()));  // by gemm_small.cu
 }
 
 class Emulated final : public Launch {

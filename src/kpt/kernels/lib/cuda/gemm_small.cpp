@@ -8,6 +8,7 @@
 #include "kpt/cuda/choices.h"
 #include "kpt/cuda/cublaslt.h"
 #include "kpt/cuda/timing.h"
+#include "kpt/kernels/lib/cuda/gemm_skinny.h"
 
 namespace kpt {
 namespace {
@@ -93,8 +94,14 @@ CudaWork plan_small_gemm(const SmallGemm& g) {
 
 namespace {
 
-// Ways: 0 the library, 1 and 2 our kernel with tiles of 64 and 128 rows.
-constexpr int kWays = 3;
+// Ways: 0 the library; 1 and 2 gemm_small.cu with tiles of 64 and 128 rows; for up to 16 rows 1, 2 and 3 gemm_skinny.cu
+// with 1, 2 and 4 tiles.
+constexpr int kWays = 4;
+
+bool is_skinny(const GemmCall& call, const GpuTraits& gpu) {
+  SkinnyGemm g;
+  return static_cast<bool>(skinny_gemm(call, gpu, 1, g));
+}
 
 struct Race {
   std::once_flag once;
@@ -106,8 +113,12 @@ class RacedGemm final : public Launch {
  public:
   RacedGemm(GemmCall call, const GpuTraits& gpu, std::unique_ptr<Launch> library)
       : call_(std::move(call)), device_(current_cuda_device()), library_(std::move(library)) {
+    SkinnyGemm skinny;
+    for (int way = 1; way < kWays; ++way)
+      if (skinny_gemm(call_, gpu, 1 << (way - 1), skinny)) work_[way] = plan_skinny_gemm(skinny);
+    if (!work_[1].calls.empty()) return;
     SmallGemm g;
-    for (int way = 1; way < kWays; ++way) {
+    for (int way = 1; way < 3; ++way) {
       if (way == 2 && folded(call_).m <= 64) break;
       if (!small_gemm(call_, gpu, 64 * way, g)) break;
       work_[way] = plan_small_gemm(g);
@@ -138,7 +149,7 @@ class RacedGemm final : public Launch {
   std::string family() const {
     const GemmProblem p = folded(call_);
     return cat(call_.dtype, " n", p.n, " k", p.k, " w ", p.w_n, ",", p.w_k, " act ", static_cast<int>(p.act),
-               p.has_bias ? " bias" : "", p.has_residual ? " residual" : "");
+               p.has_bias ? " bias" : "", p.has_residual ? " residual" : "", p.m < kFewest ? " few" : "");
   }
   std::string key() const {
     const GemmProblem p = folded(call_);
@@ -233,6 +244,11 @@ class RacedGemm final : public Launch {
 };
 
 }  // namespace
+
+bool races(const GemmCall& call, const GpuTraits& gpu) {
+  SmallGemm g;
+  return is_skinny(call, gpu) || small_gemm(call, gpu, 64, g);
+}
 
 std::unique_ptr<Launch> make_raced_gemm(GemmCall call, const GpuTraits& gpu, std::unique_ptr<Launch> library) {
   return std::make_unique<RacedGemm>(std::move(call), gpu, std::move(library));

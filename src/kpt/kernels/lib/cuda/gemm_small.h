@@ -21,6 +21,8 @@ Verdict small_gemm(const GemmCall& call, const GpuTraits& gpu, int rows, SmallGe
 // Operands must start on 16 bytes.
 CudaWork plan_small_gemm(const SmallGemm& gemm);
 
+// Is there a kernel of ours for so few rows: this one, or gemm_skinny.h.
+bool races(const GemmCall& call, const GpuTraits& gpu);
 // By the kernel of ours or the library's, whichever is faster here: timed once for each of the first sizes of a family,
 // kept between processes; a later size of the family goes the way of the last timed one.
 std::unique_ptr<Launch> make_raced_gemm(GemmCall call, const GpuTraits& gpu, std::unique_ptr<Launch> library);
