@@ -15,7 +15,7 @@ namespace {
 struct Options {
   std::string file;
   bool passes = false, fuse = false, rewrites = false, check = false;
-  std::string level = "conservative";
+  std::string level = "conservative", device = "cpu";
   std::vector<std::string> disable, skip;
 };
 
@@ -33,6 +33,7 @@ void run(const Options& o) {
   KPT_CHECK(good.ok, "kpt.graph", good.reason);
   PassContext context;
   context.level = o.level;
+  context.device = o.device;
   context.disabled = {o.disable.begin(), o.disable.end()};
   context.skip = {o.skip.begin(), o.skip.end()};
   if (o.passes) run_passes(graph, context, pass_registry().ordered());
@@ -59,6 +60,8 @@ void add_graph(CLI::App& app) {
   verb->add_flag("--check", o->check, "Print no graph: only parse and verify");
   verb->add_option("--level", o->level, "conservative, balanced or aggressive")
       ->check(CLI::IsMember({"conservative", "balanced", "aggressive"}));
+  verb->add_option("--device", o->device, "What the passes write for: cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
   verb->add_option("--disable", o->disable, "Passes and fusions to leave out, separated by commas")->delimiter(',');
   verb->add_option("--skip", o->skip, "Keys of rewrites to leave out, separated by commas")->delimiter(',');
   verb->callback([o] { run(*o); });
