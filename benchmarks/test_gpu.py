@@ -179,7 +179,7 @@ def sanitizer(job: Job, named: str | None, only: list[str]) -> None:
         return
     end = time.perf_counter() + job.limit
     for check in TOOLS:
-        for operator in only or operators():
+        for operator in only:
             left = end - time.perf_counter()
             if left < 1:
                 job.tell("sanitizer", f"{check} {operator}", LEFT)
@@ -214,13 +214,21 @@ def model_rows() -> dict[str, tuple[str, tuple[int, ...]]]:
     return rows | {name: (name, shape) for name, (_, shape) in ARCHITECTURES.items()}
 
 
+def share(names: list[str], shard: str) -> list[str]:
+    """Every N-th name from the K-th on, for K/N."""
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise SystemExit(f"test_gpu: got --shard {shard!r}, want K/N with K from 1 to N, try 1/4")
+    return names[int(found[1]) - 1 :: int(found[2])]
+
+
 def models(job: Job, only: list[str], warm: bool) -> None:
     rows = model_rows()
     unknown = [name for name in only if name not in rows]
     if unknown:
         raise SystemExit(f"test_gpu: got the model {unknown[0]!r}, want one of: {'; '.join(rows)}")
     end = time.perf_counter() + job.limit
-    for name in only or rows:
+    for name in only:
         if end - time.perf_counter() < 5:
             job.tell("models", name, LEFT)
             continue
@@ -396,6 +404,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="of the part models; default: all")
     parser.add_argument("--operators", nargs="+", default=[], metavar="OP", help="of the part sanitizer; default: all")
+    parser.add_argument("--shard", default="1/1", metavar="K/N", help="the K-th of N parts of models and operators")
     parser.add_argument("--sanitizer", help="path of compute-sanitizer")
     parser.add_argument("--warm", action="store_true", help="each model in a second process, too")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds for each part (1800)")
@@ -425,9 +434,9 @@ def main(argv: list[str] | None = None) -> int:
         if part == "conformance":
             conformance(job)
         elif part == "sanitizer":
-            sanitizer(job, options.sanitizer, options.operators)
+            sanitizer(job, options.sanitizer, share(options.operators or operators(), options.shard))
         elif part == "models":
-            models(job, options.models, options.warm)
+            models(job, share(options.models or list(model_rows()), options.shard), options.warm)
         else:
             faults(job)
     return summary(job.found, where)

@@ -68,7 +68,7 @@ def _native() -> list[Check]:
     return [*found, _small_model()]
 
 
-def _small_model() -> Check:
+def _small_model(name: str = "small model", device: str = "cpu") -> Check:
     """One real optimisation: two layers, judged against f64."""
     import torch
 
@@ -78,13 +78,13 @@ def _small_model() -> Check:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 64)).eval()
-        sample = torch.randn(8, 64)
+        model, sample = model.to(device), torch.randn(8, 64).to(device)
     try:
         report = auto_optimize(model, sample).report
     except KernelPyTorchError as error:
-        return Check("small model", BROKEN, str(error))
+        return Check(name, BROKEN, str(error))
     right = bool(report.error) and all(e.ok for e in report.error)
-    return Check("small model", OK if right else BROKEN, f"{'right' if right else 'not right'}; {report.reason}")
+    return Check(name, OK if right else BROKEN, f"{'right' if right else 'not right'}; {report.reason}")
 
 
 def _transformers() -> Check:
@@ -98,6 +98,11 @@ def _transformers() -> Check:
 def _gpu() -> Check:
     if importlib.util.find_spec("torch") is None:
         return Check("gpu", NOT_CHECKED, "torch is missing")
-    from .machine import gpu
+    import torch
 
-    return Check("gpu", NOT_CHECKED, gpu())
+    from .machine import gpu, gpus
+
+    if not gpus()["here"] or not torch.cuda.is_available():
+        return Check("gpu", NOT_CHECKED, gpu() if not gpus()["here"] else "PyTorch sees no GPU")
+    found = _small_model("gpu", "cuda")
+    return Check("gpu", found.status, f"{gpu()}: {found.detail}")

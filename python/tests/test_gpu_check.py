@@ -134,6 +134,16 @@ def test_a_part_whose_tool_is_missing_claims_nothing(
     assert "failed: models x" in capsys.readouterr().out
 
 
+def test_shards_are_all_of_it_together(script: ModuleType) -> None:
+    names = list("abcdefg")
+    parts = [script.share(names, f"{k}/3") for k in (1, 2, 3)]
+    assert sorted(sum(parts, [])) == names
+    assert parts[1] == ["b", "e"]
+    for wrong in ("0/3", "4/3", "x"):
+        with pytest.raises(SystemExit, match="want K/N"):
+            script.share(names, wrong)
+
+
 def test_out_of_time_is_said_for_each_model_that_is_left(script: ModuleType, tmp_path: Path) -> None:
     job = script.Job(tmp_path, tmp_path / "out.jsonl", {}, 0.0)
     script.models(job, ["mlp 32", "swin"], False)
