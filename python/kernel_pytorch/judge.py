@@ -20,6 +20,7 @@ from .program import Program
 from .reference import Reference
 from .report import OutputError
 from .samples import Sample
+from .state import kept
 
 # Above this error of the original against the f64 reference the capture itself is checked: rounding alone gives
 # about sqrt(depth) * epsilon, some 1e-6 for f32 and 1e-2 for bf16 in networks of 100 layers.
@@ -115,7 +116,8 @@ def judge(level: str, plan: Plan, program: Program, cases: list[Case]) -> Verdic
     verdict = Verdict(True, "")
     for case in cases:
         try:
-            fresh = plan.run(case.inputs)
+            with kept(program.state):  # each case starts from the caller's
+                fresh = plan.run(case.inputs)
             memory.trim()  # the smaller arena of the case before
         except KernelPyTorchError as error:
             return Verdict(False, f"{case.name}: {error}", verdict.errors, case, str(error))
@@ -218,7 +220,8 @@ def extra_case(
     if made is None:
         return None, f"{words}: a size of an input is computed from others"
     try:
-        result = made.call(model)
+        with kept(program.state):
+            result = made.call(model)
     except (RuntimeError, ValueError, IndexError) as error:
         # Nothing to compare with, and the report says so.
         return None, f"{words}: the original does not take them ({str(error).splitlines()[0]})"

@@ -32,7 +32,7 @@ from .reference import Reference
 from .report import Report
 from .samples import Sample, normalise
 from .slow import leave_one_out
-from .state import untouched
+from .state import kept, untouched
 from .timing import Contest, Timing, paired
 
 LEVELS = ("conservative", "balanced", "aggressive")
@@ -249,10 +249,13 @@ class _Job:
         most."""
         results: list[Any] = [None] * len(self.samples)
         by_size = sorted(range(len(self.samples)), key=lambda i: -sum(t.numel() for t in self.samples[i].tensors()))
+        # What one sample writes to the model's state, the next must not see: nor does it when the plan is judged.
+        state = list(self.model.buffers()) if len(self.samples) > 1 else []
         for i in by_size:  # the largest call while no other result is held
             sample = self.samples[i]
             try:
-                results[i] = sample.call(self.model)
+                with kept(state):
+                    results[i] = sample.call(self.model)
                 memory.trim()
             except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AssertionError) as error:
                 which = f"sample_inputs[{i}]" if len(self.samples) > 1 else "sample_inputs"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -32,15 +32,27 @@ def eval_mode(model: torch.nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def kept(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
+    """After: these tensors hold what they held before, where they are."""
+    held = [(t, t.detach().clone(), _version(t)) for t in tensors if not t.is_meta]
+    try:
+        yield
+    finally:
+        for tensor, saved, version in held:
+            if version is None or tensor._version != version:
+                with torch.inference_mode() if tensor.is_inference() else torch.no_grad():
+                    tensor.copy_(saved)
+
+
+@contextlib.contextmanager
 def untouched(model: torch.nn.Module) -> Iterator[None]:
     """Inside: inference mode of the model, no gradients. After: nothing of the model or the random state has
     changed."""
-    buffers = [(b, b.detach().clone(), _version(b)) for b in model.buffers() if not b.is_meta]
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     torch_state, python_state = torch.get_rng_state(), random.getstate()
     gpu_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
-        with eval_mode(model), torch.no_grad():
+        with kept(model.buffers()), eval_mode(model), torch.no_grad():
             yield
     finally:
         torch.set_rng_state(torch_state)
@@ -50,10 +62,6 @@ def untouched(model: torch.nn.Module) -> Iterator[None]:
         for parameter, gradient, requires in gradients:
             parameter.grad = gradient
             parameter.requires_grad_(requires)
-        for buffer, saved, version in buffers:
-            if version is None or buffer._version != version:
-                with torch.inference_mode() if buffer.is_inference() else torch.no_grad():
-                    buffer.copy_(saved)
 
 
 def _version(tensor: torch.Tensor) -> int | None:
