@@ -6,7 +6,6 @@
 // in the prologue.
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "kpt/ir/ops.h"
 #include "kpt/passes/rewriter.h"
@@ -79,14 +78,12 @@ class ChannelsLast {
       rewrite.values.push_back(last_of(v)->name);
       return v;
     };
-    Value* const known = padding ? nullptr : last(x);
-    if (!ready && known && own_.count(known)) {
-      x = rw.permute(known, kToFirst);
+    if (const auto copy = laid_out_.find(x); !ready && !padding && copy != laid_out_.end()) {
+      x = rw.permute(copy->second, kToFirst);
     } else if (!ready) {
       Value* const from = x;
       x = lay_out(x);
       if (!padding) laid_out_[from] = last_of(x);
-      own_.insert(last_of(x));
     }
     if (padding || !flat(w->type.sizes)) w = lay_out(w);
     Kwargs kwargs = conv.kwargs;
@@ -96,7 +93,6 @@ class ChannelsLast {
                        {conv.out()->type.dtype, last_sizes(conv.out()->type.sizes)});
     rw.replace_node(rw.permute(y, kToFirst));
     name_last(y, name);
-    own_.insert(y);
     convolutions_[y] = rewrites_.size();
     rewrites_.push_back(std::move(rewrite));
   }
@@ -132,14 +128,14 @@ class ChannelsLast {
 
   // The permute keeps the name that users know; what it is a view of is named after it.
   void name_last(Value* v, const std::string& name) {
-    if (!graph_.find(name + ".last")) graph_.rename(v, name + ".last");
+    if (is_value_name(name + ".last") && !graph_.find(name + ".last")) graph_.rename(v, name + ".last");
   }
 
   void move_in_front(Node& node) {
     Value* v = nullptr;
     Rewriter rw(graph_, &node);
     const std::vector<Value*> read = node.inputs;
-    if (std::none_of(read.begin(), read.end(), [&](Value* in) { return own_.count(last_of(in)); })) return;
+    if (convolutions_.empty() || std::none_of(read.begin(), read.end(), last_of)) return;
     if (node.op == "aten.permute") {
       rw.replace_node(rw.permute(node.inputs[0], get_ints(node.kwargs, "dims")));
       return drop(read);
@@ -158,7 +154,6 @@ class ChannelsLast {
     rw.replace_node(view ? rw.permute(v, kToFirst) : v);
     drop(read);
     if (!view) return;
-    own_.insert(v);
     if (!convolutions_.count(v)) v = into_convolution(v);
     if (is_numbered(v)) name_last(v, name);
   }
@@ -281,11 +276,8 @@ class ChannelsLast {
     convolutions_.erase(conv);
     rewrites_[index].why += act == "none" ? "; adds the residual" : "; applies " + act;
     graph_.replace_uses(node.out(), y);
-    own_.erase(node.out());
-    own_.erase(conv);
     graph_.erase(&node);
     graph_.erase(old);
-    own_.insert(y);
     convolutions_[y] = index;
     return y;
   }
@@ -295,7 +287,6 @@ class ChannelsLast {
   std::vector<Rewrite> rewrites_;
   std::map<Value*, size_t> convolutions_;    // outputs of those made here -> rewrites_
   std::map<const Value*, Value*> laid_out_;  // values of another order -> their copies
-  std::set<Value*> own_;                     // [N, H, W, C] values made here
 };
 
 void channels_last(Graph& graph, PassContext& context) {
