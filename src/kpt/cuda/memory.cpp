@@ -24,9 +24,12 @@ std::shared_ptr<void> plain_allocate(int64_t bytes, int device) {
   }
   cuda_check(result, "cuda.memory");
   return {reinterpret_cast<void*>(pointer), [device](void* p) {
-            // A deleter cannot throw; after a lost context there is nothing left to free.
-            const CudaGuard in(device);
-            cuda().cuMemFree(reinterpret_cast<CUdeviceptr>(p));
+            try {
+              const CudaGuard in(device);
+              cuda().cuMemFree(reinterpret_cast<CUdeviceptr>(p));
+            } catch (const Error&) {
+              // The context is lost: its memory went with it, the next call says so, and a deleter cannot throw.
+            }
           }};
 }
 
