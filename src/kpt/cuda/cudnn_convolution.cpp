@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <shared_mutex>
 #include <utility>
 
 #include "kpt/base/counters.h"
@@ -174,6 +175,9 @@ std::vector<double> time_engines(const CudnnConvolution& p, const std::vector<En
 CudnnChoice choose(const CudnnConvolution& problem, int device, const CudnnTail& tail) {
   static SpanCounters choices("cuda.cudnn_choices");
   const Span span(choices);
+  // A build keeps its handle to itself for long, and what is timed would wait for it: no timing while one builds.
+  static std::shared_mutex builds;
+  std::shared_lock building(builds);
   Shelf shelf(problem, device);
   const auto made = [&](const Engine& engine, std::string how) {
     return CudnnChoice{std::make_shared<Plan>(problem, engine, std::move(how)), yes()};
@@ -191,7 +195,11 @@ CudnnChoice choose(const CudnnConvolution& problem, int device, const CudnnTail&
   if (built.empty() || !known) shelf.build(false, known || !built.empty() ? 1 : kTimedPlain, built);
   if (built.empty()) return {nullptr, no("cuDNN has no engine for ", key, ": ", shelf.reason())};
   std::vector<double> times;
-  if (built.size() > 1) times = time_engines(problem, built, tail);
+  building.unlock();
+  if (built.size() > 1) {
+    const std::lock_guard timing(builds);
+    times = time_engines(problem, built, tail);
+  }
   const int best = times.empty() ? 0 : fastest(times);
   if (best < 0) return {nullptr, no("no engine of cuDNN runs ", key)};
   const Engine& engine = built[static_cast<size_t>(best)];

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kpt/cuda/nvrtc.h"
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cuda/work.h"
 
@@ -151,6 +152,12 @@ TEST(Pool, ChannelsLastByHand) {
     const std::vector<double> want = {2, 20, 4, 40};
     for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(out[0].at(i), want[static_cast<size_t>(i)]) << k->name;
   }
+}
+
+TEST(Pool, EveryProgramCompilesWithoutSpills) {
+  if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
+  for (const auto& k : kernel_registry().find("kpt.max_pool2d", "cuda"))
+    EXPECT_EQ(check_cuda_work(k->work(channels_last("max_pool2d", DType::bf16).at(0).problem), 90), "");
 }
 
 }  // namespace
