@@ -269,7 +269,13 @@ def _groups_of_program(ep, inputs: InputTree) -> list[Group]:
 
 def _convert(ep, solved: Solved, inputs: InputTree, model: nn.Module | None) -> Captured:
     sizes = SizePrinter(solved.rename)
-    writer = Writer(sizes, find_writes(ep))
+    writes = find_writes(ep)
+    if writes and model is None:  # the file's own memory may not be written
+        raise CaptureError(
+            f"[capture] the saved program writes to {next(iter(writes.values())).state.name}; a plan of it "
+            "must leave its state alone"
+        )
+    writer = Writer(sizes, writes)
     names, order, head = [], [], []
     position = 0
     for node, spec in _user_inputs(ep):

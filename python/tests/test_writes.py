@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kernel_pytorch import auto_optimize
-from kernel_pytorch.capture import capture
+from kernel_pytorch.capture import capture, capture_pt2
 from kernel_pytorch.errors import CaptureError
 from kernel_pytorch.plan import Choices, compile_plain, compile_plan, compile_reference
 from kernel_pytorch.program import Program
@@ -124,6 +124,13 @@ def test_samples_at_several_places_do_not_disturb_each_other():
     assert "not right" not in fast.report.reason
     assert "differs" not in fast.report.reason
     torch.testing.assert_close(model.cache, twin.cache, rtol=0, atol=0)
+
+
+def test_a_saved_program_with_state_is_refused(tmp_path):
+    path = tmp_path / "cached.pt2"
+    torch.export.save(torch.export.export(Cached().eval(), sample(), strict=False), path)
+    with pytest.raises(CaptureError, match="saved program writes to b_cache"):
+        capture_pt2(path)
 
 
 def test_strided_state_is_refused():
