@@ -39,6 +39,17 @@ def core_line(level: str, where: str, text: str) -> None:
     )
 
 
+def print_from(level: str) -> None:
+    """What KPT_LOG asks for: lines of this level and above are printed, by the program's own handlers where it has
+    some, else to stderr."""
+    if LOGGER.level == logging.NOTSET:
+        LOGGER.setLevel(LEVELS[level])
+    if not LOGGER.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("kpt %(levelname)s %(message)s"))
+        LOGGER.addHandler(handler)
+
+
 def core_level() -> str:
     """The core's word for the least important level that the logger lets through."""
     wanted = LOGGER.getEffectiveLevel()

@@ -81,9 +81,17 @@ def _load() -> Any:
     torch.ops.load_library(str(library))
     _pending.append(ctypes.c_int.in_dll(ctypes.CDLL(str(library)), "kpt_log_pending"))
     torch.ops.kernel_pytorch.keep_log()
+    _obey_environment()
     if folders := _cuda_folders():
         _offer_cuda(folders)
     return torch.ops.kernel_pytorch
+
+
+def _obey_environment() -> None:
+    rows = json.loads(torch.ops.kernel_pytorch.settings())["settings"]
+    row = next(row for row in rows if row["name"] == "log")
+    if row["source"] == "environment" and row["value"] in _log.LEVELS:
+        _log.print_from(row["value"])
 
 
 # How many lines of the core's log wait, once the library is loaded.

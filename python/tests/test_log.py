@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -99,6 +102,16 @@ def test_a_level_that_the_user_set_stays(any_speed: None, lines: Callable[[], li
     assert "capture" in events
     assert "plan" not in events
     _native._users_level.clear()
+
+
+def test_the_environment_prints_without_any_setup() -> None:
+    program = "import torch, kernel_pytorch as kpt; kpt.auto_optimize(torch.nn.Linear(8, 8).eval(), torch.randn(4, 8))"
+    child = [sys.executable, "-c", program]
+    told = subprocess.run(child, env={**os.environ, "KPT_LOG": "info"}, capture_output=True, text=True, check=True)
+    lines = [line for line in told.stderr.splitlines() if line.startswith("kpt INFO event=")]
+    assert any("event=plan " in line for line in lines), told.stderr
+    silent = subprocess.run(child, env={**os.environ, "KPT_LOG": ""}, capture_output=True, text=True, check=True)
+    assert "event=" not in silent.stderr
 
 
 def test_a_record_has_its_fields_for_other_handlers(caplog: pytest.LogCaptureFixture) -> None:
