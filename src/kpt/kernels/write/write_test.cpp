@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "kpt/cuda/memory.h"
 #include "kpt/cuda/nvrtc.h"
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cuda/work.h"
@@ -114,6 +115,68 @@ TEST(WriteCuda, MovesTheLargestWordThatAllRowsAllow) {
   EXPECT_EQ(config(write(dense(DType::bf16, {64, 36}), dense(DType::i64, {2}),
                          conformance::transposed(DType::bf16, {2, 36}), 0)),
             "2 bytes a thread, 1 blocks");
+}
+
+// Memory of a tensor on the device, from its first element to its last.
+class OnDevice {
+ public:
+  explicit OnDevice(const Tensor& t) : host_(static_cast<char*>(t.data)) {
+    int64_t last = 0;
+    for (int d = 0; d < t.desc.sizes.rank(); ++d) last += (t.desc.sizes[d] - 1) * t.desc.strides[d];
+    bytes_ = static_cast<size_t>(last + 1) * size_of(t.desc.dtype);
+    memory_ = cuda_allocate(static_cast<int64_t>(bytes_), 0, nullptr);
+    cuda_check(cuda().cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(memory_.get()), host_, bytes_, nullptr), "test");
+  }
+  void* get() const { return memory_.get(); }
+  void back() const {
+    cuda_check(cuda().cuMemcpyDtoHAsync(host_, reinterpret_cast<CUdeviceptr>(memory_.get()), bytes_, nullptr), "test");
+    cuda_check(cuda().cuStreamSynchronize(nullptr), "test");
+  }
+
+ private:
+  char* host_;
+  size_t bytes_;
+  std::shared_ptr<void> memory_;
+};
+
+// The state after the kernel has run in place on the device and, `want`, after the one on the host.
+void run_in_place(const Case& c, const std::vector<int64_t>& places, Tensor& got, Tensor& want) {
+  std::vector<Tensor> in = conformance::make_inputs(c);
+  for (size_t i = 0; i < places.size(); ++i) in[1].set(static_cast<int64_t>(i), static_cast<double>(places[i]));
+  got = in[0].clone(), want = in[0].clone();
+  const OnDevice state(got), index(in[1]), source(in[2]);
+  for (const auto& k : kernel_registry().find("kpt.write_", "cuda")) {
+    if (!k->work) continue;
+    const std::unique_ptr<Launch> launch = k->make(c.problem);
+    launch->prepare();
+    const void* inputs[] = {state.get(), index.get(), source.get()};
+    void* outputs[] = {state.get()};
+    launch->run({inputs, outputs, nullptr});
+  }
+  state.back();
+  for (const auto& k : kernel_registry().find("kpt.write_", "cpu")) {
+    if (k->provider != "reference") continue;
+    const void* inputs[] = {want.data, in[1].data, in[2].data};
+    void* outputs[] = {want.data};
+    k->make(c.problem)->run({inputs, outputs, nullptr});
+  }
+}
+
+TEST(WriteCuda, OnAGpuInPlaceWritesTheSlicesAlone) {
+  if (!cuda_here()) GTEST_SKIP() << "not checked: " << cuda_here().reason;
+  const CudaGuard guard(0);
+  const DType d = DType::bf16, i = DType::i64;
+  const std::pair<Case, std::vector<int64_t>> cases[] = {
+      {write(dense(d, {16, 2, 40, 128}), dense(i, {1}), heads(d, 16, 2, 1, 128, 5), 2), {39}},
+      {write(dense(d, {2, 3, 9, 7}), dense(i, {4}), heads(d, 2, 3, 4, 7, 1), 2), {8, 0, 3, 5}},
+      {write(dense(d, {3, 50}), dense(DType::i32, {3}), dense(d, {3, 3}), 1), {49, 1, 2}},
+      {write(dense(d, {40, 6}), dense(i, {2}), conformance::transposed(d, {2, 6}), 0), {7, 0}},
+  };
+  for (const auto& [c, places] : cases) {
+    Tensor got, want;
+    run_in_place(c, places, got, want);
+    EXPECT_EQ(conformance::compare(got, want, 0, 0), "") << c.label;
+  }
 }
 
 TEST(WriteCuda, CompilesForEachArchitecture) {
