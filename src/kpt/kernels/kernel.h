@@ -33,6 +33,8 @@ struct KPT_API Problem {
   Kwargs kwargs;
   int threads = 1;  // upper bound on parallel_for's `limit`
   GpuTraits gpu;    // of the device the kernel will run on; zeros on the CPU
+  // Bit i: input i is a weight that no step writes: it may be read before earlier kernels of the stream have ended.
+  uint64_t lasting = 0;
 
   // The tensor at positional argument i; null where absent, none, a number or a list.
   const TensorDesc* operand(int i) const;

@@ -2,6 +2,7 @@
 #include "kpt/runtime/instance.h"
 
 #include <algorithm>
+#include <set>
 
 #include "kpt/base/threads.h"
 #include "kpt/ir/text.h"
@@ -23,9 +24,25 @@ std::vector<BoundPlace> bind(const std::vector<ValuePlace>& places, const std::v
   return out;
 }
 
+// Problem::lasting: weights, and what the prologue made of them, but for states that a step writes in place.
+uint64_t lasting_inputs(const Plan& plan, const PlanStep& step) {
+  std::set<int> written;
+  for (const PlanStep& other : plan.steps)
+    if (other.node->op == "kpt.write_") written.insert(other.inputs[0].buffer);
+  uint64_t bits = 0;
+  for (size_t i = 0; i < step.inputs.size() && i < 64; ++i) {
+    const int buffer = step.inputs[i].buffer;
+    const BufferKind kind = plan.buffers[static_cast<size_t>(buffer)].kind;
+    if ((kind == BufferKind::weight || kind == BufferKind::persistent) && !written.count(buffer)) bits |= 1ull << i;
+  }
+  return bits;
+}
+
 BoundStep bind_step(const Plan& plan, const PlanStep& step, const SymEnv& env) {
   const Node& node = *step.node;
-  const Problem problem = make_problem(node, step.inputs, step.outputs, env, plan.options);
+  Problem problem = make_problem(node, step.inputs, step.outputs, env, plan.options);
+  if (&step >= plan.steps.data() && &step < plan.steps.data() + plan.steps.size())
+    problem.lasting = lasting_inputs(plan, step);  // the prologue's own operands have just been written
   std::string reasons;
   for (Candidate& c : plan.backend->candidates(node, problem, plan.options.select)) {
     if (!c.verdict.ok) {

@@ -14,6 +14,7 @@ void register_linear_cuda(KernelRegistry& registry) {
     GemmCall call;
     const Verdict v = linear_call(problem, call);
     KPT_CHECK(v.ok, "kernels.linear", v.reason);
+    call.lasting_w = call.at.w >= 0 && (problem.lasting >> call.at.w & 1) != 0;
     return make_cuda_gemm(call, problem.gpu);
   };
   for (const char* op : {"aten.linear", "kpt.linear"})

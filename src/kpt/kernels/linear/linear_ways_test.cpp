@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ways of a large product that are not cuBLASLt's alone: rows of y off 16 bytes, and cuDNN's with an activation.
+// The ways of a large product that are not cuBLASLt's alone: rows of y off 16 bytes, and tails.
 #include <gtest/gtest.h>
-
-#include <set>
 
 #include "kpt/cuda/cublaslt.h"
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cuda/gemm_emulate.h"
-#include "kpt/kernels/lib/cuda/gemm_fused.h"
 #include "kpt/kernels/lib/cuda/gemm_padded.h"
 #include "kpt/kernels/linear/linear.h"
 
@@ -32,11 +29,6 @@ GemmCall call_of(const conformance::Case& c) {
   const Verdict v = linear_call(c.problem, call);
   EXPECT_TRUE(v.ok) << v.reason;
   return call;
-}
-
-std::string reason_of(const GemmCall& call) {
-  CudnnMatmul problem;
-  return cudnn_matmul_problem(call, problem).reason;
 }
 
 PaddedGemm padded_of(const conformance::Case& c) {
@@ -110,69 +102,10 @@ TEST(PaddedGemm, OnAGpuItAgreesWithTheReference) {
                     [&](const Problem& problem) {
                       PaddedGemm p = padded_of(c);
                       p.chunk = 104;
-                      return make_padded_gemm(std::move(p), problem.gpu);
+                      return make_padded_gemm(std::move(p), make_unaligned_gemm(call_of(c), problem.gpu));
                     }};
       EXPECT_EQ(conformance::check(kernel, c), "") << c.label;
     }
-}
-
-TEST(FusedGemm, ALayerOfATransformerInWordsOfCudnn) {
-  CudnnMatmul p;
-  ASSERT_TRUE(cudnn_matmul_problem(call_of(linear(DType::bf16, 16384, 4096, 1024, true, "gelu", false)), p));
-  EXPECT_EQ(p.key(), "bf16 n4096 k1024 w 1,1024 bias act1 m16384 rows 1024,4096,0");
-  EXPECT_EQ(p.act, CudnnAct::gelu);
-  EXPECT_TRUE(is_large(p));
-  p.m = 128;
-  EXPECT_FALSE(is_large(p));
-  ASSERT_TRUE(cudnn_matmul_problem(call_of(linear(DType::f16, 512, 256, 64, false, "silu", true)), p));
-  EXPECT_EQ(p.key(), "f16 n256 k64 w 1,64 act3 residual m512 rows 64,256,256");
-  EXPECT_FALSE(p.bias);
-}
-
-TEST(FusedGemm, AWeightWithColumnsInMemoryKeepsItsStrides) {
-  GemmCall call = call_of(linear(DType::bf16, 64, 96, 80, true, "gelu", false));
-  call.product.w_n = 1, call.product.w_k = 96;
-  CudnnMatmul p;
-  ASSERT_TRUE(cudnn_matmul_problem(call, p));
-  EXPECT_EQ(p.w_n, 1);
-  EXPECT_EQ(p.w_k, 96);
-}
-
-TEST(FusedGemm, ReasonsForNo) {
-  const auto reason = [](DType d, int64_t n, const char* act, bool residual) {
-    return reason_of(call_of(linear(d, 64, n, 80, true, act, residual)));
-  };
-  EXPECT_EQ(reason(DType::f32, 96, "gelu", false), "got f32, want bf16 or f16");
-  EXPECT_EQ(reason(DType::bf16, 96, "none", true), "no activation is left to do");
-  EXPECT_EQ(reason(DType::bf16, 96, "gelu_tanh", false), "no activation is left to do");  // cuBLASLt does it
-  EXPECT_EQ(reason(DType::bf16, 96, "gelu_tanh", true), "");                              // not with a residual
-  EXPECT_EQ(reason(DType::bf16, 96, "relu", true), "relu: cuDNN's drops NaN");
-  EXPECT_EQ(reason(DType::bf16, 97, "gelu", false), "got a size or stride of 97, want multiples of 8");
-  GemmCall call = call_of(linear(DType::bf16, 64, 96, 80, true, "gelu", false));
-  call.product.alpha = 0.5;
-  EXPECT_EQ(reason_of(call), "a factor");
-}
-
-TEST(FusedGemm, EveryFieldIsInTheKey) {
-  std::set<std::string> keys;
-  const auto with = [&](auto change) {
-    CudnnMatmul p;
-    change(p);
-    EXPECT_TRUE(keys.insert(p.key()).second) << p.key();
-  };
-  with([](CudnnMatmul&) {});
-  with([](CudnnMatmul& p) { p.dtype = DType::f16; });
-  with([](CudnnMatmul& p) { p.m = 8; });
-  with([](CudnnMatmul& p) { p.n = 8; });
-  with([](CudnnMatmul& p) { p.k = 8; });
-  with([](CudnnMatmul& p) { p.x_m = 8; });
-  with([](CudnnMatmul& p) { p.w_k = 8; });
-  with([](CudnnMatmul& p) { p.w_n = 8; });
-  with([](CudnnMatmul& p) { p.y_m = 8; });
-  with([](CudnnMatmul& p) { p.residual_m = 8; });
-  with([](CudnnMatmul& p) { p.bias = true; });
-  with([](CudnnMatmul& p) { p.residual = true; });
-  with([](CudnnMatmul& p) { p.act = CudnnAct::silu; });
 }
 
 // What gemm_tail.cu does in vectors: few rows and so many that a thread has two, and what cuBLASLt leaves of each.
@@ -192,31 +125,6 @@ TEST(GemmTail, OnAGpuItAgreesWithTheReference) {
                       [&](const Problem& p) { return make_cuda_gemm(call_of(c), p.gpu); }};
         EXPECT_EQ(conformance::check(kernel, c), "") << c.label;
       }
-}
-
-TEST(FusedGemm, OnAGpuItAgreesWithTheReference) {
-  if (const Verdict v = cudnn_here(); !v) GTEST_SKIP() << "not checked: " << v.reason;
-  const CudaGuard guard(0);
-  for (const DType d : {DType::bf16, DType::f16})
-    for (const auto& c :
-         {linear(d, 264, 320, 136, true, "gelu", false), linear(d, 264, 320, 136, false, "gelu", false),
-          linear(d, 257, 320, 136, true, "silu", true), linear(d, 264, 320, 136, true, "gelu_tanh", true),
-          linear(d, 264, 320, 136, true, "tanh", false), linear(d, 264, 320, 136, true, "sigmoid", false)}) {
-      Kernel kernel{"kpt.linear",
-                    "vendor",
-                    "cuda",
-                    "fused",
-                    0,
-                    [](const Problem&) { return yes(); },
-                    [](const Problem& p) {
-                      GemmCall call;
-                      CudnnMatmul problem;
-                      EXPECT_TRUE(linear_call(p, call));
-                      EXPECT_TRUE(cudnn_matmul_problem(call, problem));
-                      return make_fused_gemm(call, problem, make_cuda_gemm(call, p.gpu), GemmContest::fused);
-                    }};
-      EXPECT_EQ(conformance::check(kernel, c), "") << c.label;
-    }
 }
 
 }  // namespace

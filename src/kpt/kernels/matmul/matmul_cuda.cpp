@@ -14,6 +14,7 @@ void register_matmul_cuda(KernelRegistry& registry) {
     GemmCall call;
     const Verdict v = matmul_call(problem, call);
     KPT_CHECK(v.ok, "kernels.matmul", v.reason);
+    call.lasting_w = call.at.w >= 0 && (problem.lasting >> call.at.w & 1) != 0;
     return make_cuda_gemm(call, problem.gpu);
   };
   for (const char* op : {"aten.matmul", "aten.bmm", "aten.mm", "aten.addmm", "aten.baddbmm"})

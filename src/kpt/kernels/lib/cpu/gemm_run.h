@@ -35,6 +35,7 @@ struct GemmCall {
   GemmProblem product;
   DType dtype = DType::f32;
   GemmOperands at;
+  bool lasting_w = false;  // Problem::lasting of w
 };
 
 // f32, bf16 and f16 by the SIMD code for `isa`, which this machine must have.

@@ -5,9 +5,8 @@
 #include <limits>
 
 #include "kpt/cuda/cublaslt.h"
-#include "kpt/kernels/lib/cuda/gemm_fused.h"
 #include "kpt/kernels/lib/cuda/gemm_padded.h"
-#include "kpt/kernels/lib/cuda/gemm_small.h"
+#include "kpt/kernels/lib/cuda/gemm_race.h"
 
 namespace kpt {
 namespace {
@@ -148,14 +147,15 @@ struct Way {
 
 class CudaGemmLaunch final : public Launch {
  public:
-  CudaGemmLaunch(GemmCall call, const GpuTraits& gpu)
-      : call_(std::move(call)), gpu_(gpu), device_(current_cuda_device()) {
+  // any_address: for operands that start anywhere, and so rare that nothing is timed.
+  CudaGemmLaunch(GemmCall call, const GpuTraits& gpu, bool any_address = false)
+      : call_(std::move(call)), gpu_(gpu), device_(current_cuda_device()), any_address_(any_address) {
     KPT_ASSERT(device_ >= 0, "kernels.gemm", "no CUDA context is current");
   }
 
   void prepare() override {
     const int element = static_cast<int>(size_of(call_.dtype));
-    make(16, &aligned_);
+    make(any_address_ ? element : 16, &aligned_);
     if (aligned_.plan && aligned_.cut.gemm.alignment > element) make(element, &loose_);
   }
   size_t workspace_bytes() const override {
@@ -234,6 +234,7 @@ class CudaGemmLaunch final : public Launch {
   GemmCall call_;
   GpuTraits gpu_;
   int device_;
+  bool any_address_;
   Way aligned_, loose_;
 };
 
@@ -258,14 +259,15 @@ Verdict cuda_gemm_supports(const GemmCall& call) {
   return cut_gemm(call, GemmFusion::most, cut);
 }
 
+std::unique_ptr<Launch> make_unaligned_gemm(GemmCall call, const GpuTraits& gpu) {
+  return std::make_unique<CudaGemmLaunch>(std::move(call), gpu, true);
+}
+
 std::unique_ptr<Launch> make_cuda_gemm(GemmCall call, const GpuTraits& gpu) {
   PaddedGemm padded;
-  if (pad_gemm(call, padded)) return make_padded_gemm(std::move(padded), gpu);
+  if (pad_gemm(call, padded)) return make_padded_gemm(std::move(padded), make_unaligned_gemm(std::move(call), gpu));
   auto library = std::make_unique<CudaGemmLaunch>(call, gpu);
   if (races(call, gpu)) return make_raced_gemm(std::move(call), gpu, std::move(library));
-  CudnnMatmul fused;
-  if (cudnn_matmul_problem(call, fused) && is_large(fused))
-    return make_fused_gemm(std::move(call), fused, std::move(library));
   return library;
 }
 

@@ -42,5 +42,7 @@ CudaWork plan_gemm_tail(const GemmCut& cut, const GpuTraits& gpu);
 
 Verdict cuda_gemm_supports(const GemmCall& call);
 std::unique_ptr<Launch> make_cuda_gemm(GemmCall call, const GpuTraits& gpu);
+// cuBLASLt's first guess for operands that start anywhere; nothing is timed.
+std::unique_ptr<Launch> make_unaligned_gemm(GemmCall call, const GpuTraits& gpu);
 
 }  // namespace kpt

@@ -16,13 +16,15 @@ int64_t lines(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 
 class PaddedLaunch final : public Launch {
  public:
-  explicit PaddedLaunch(PaddedGemm padded) : p_(std::move(padded)), device_(current_cuda_device()) {
+  PaddedLaunch(PaddedGemm padded, std::unique_ptr<Launch> any_address)
+      : p_(std::move(padded)), device_(current_cuda_device()), any_address_(std::move(any_address)) {
     KPT_ASSERT(device_ >= 0, "kernels.gemm", "no CUDA context is current");
   }
   void prepare() override {
-    aligned_ = plans(p_.whole.gemm.alignment, GemmEffort::timed);
-    const int element = static_cast<int>(size_of(p_.whole.dtype));
-    if (p_.whole.gemm.alignment > element) loose_ = plans(element, GemmEffort::first);
+    chunk_ = plan(p_.of(p_.chunk));
+    if (const int64_t rest = p_.whole.m % p_.chunk) rest_ = plan(p_.of(rest));
+    if (p_.has_edge()) edge_ = plan(p_.edge());
+    any_address_->prepare();
     for (int64_t row = 0; row < p_.whole.m; row += p_.chunk) {
       copies_.push_back(make_cuda_launch(plan_unpad(p_, row, std::min(p_.chunk, p_.whole.m - row))));
       copies_.back()->prepare();
@@ -30,14 +32,13 @@ class PaddedLaunch final : public Launch {
   }
   size_t workspace_bytes() const override {
     size_t most = 0;
-    for (const Plans* plans : {&aligned_, &loose_})
-      for (const auto& plan : {plans->chunk, plans->rest, plans->edge})
-        if (plan) most = std::max(most, plan->workspace_bytes());
-    return static_cast<size_t>(p_.bytes()) + most;
+    for (const auto& plan : {chunk_, rest_, edge_})
+      if (plan) most = std::max(most, plan->workspace_bytes());
+    return std::max(static_cast<size_t>(p_.bytes()) + most, any_address_->workspace_bytes());
   }
   std::string config() const override {
-    return cat(aligned_.chunk->config(), ", rows padded to ", p_.ld, ", ", copies_.size(), " x ", p_.chunk,
-               aligned_.edge ? cat(", edge ", aligned_.edge->config()) : "");
+    return cat(chunk_->config(), ", rows padded to ", p_.ld, ", ", copies_.size(), " x ", p_.chunk,
+               edge_ ? cat(", edge ", edge_->config()) : "");
   }
   void run(const RunArgs& args) const override {
     const auto size = static_cast<int64_t>(size_of(p_.whole.dtype));
@@ -49,44 +50,33 @@ class PaddedLaunch final : public Launch {
     const char* const bias = p_.whole.gemm.has_bias ? input(of.bias) : nullptr;
     const auto bits =
         reinterpret_cast<uintptr_t>(w) | reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(bias);
-    const Plans& plans = bits % static_cast<uintptr_t>(p_.whole.gemm.alignment) == 0 ? aligned_ : loose_;
+    if (bits % static_cast<uintptr_t>(p_.whole.gemm.alignment) != 0) return any_address_->run(args);
     char* const rows = static_cast<char*>(args.workspace);
     const auto stream = static_cast<CUstream>(args.stream);
-    if (plans.edge) {
+    if (edge_) {
       const int64_t row = p_.whole.n - p_.edge_columns();
-      plans.edge->run(
-          {w + row * p_.whole.gemm.lda * size, x, nullptr, nullptr, rows + p_.edge_offset(), rows + p_.bytes()},
-          stream);
+      edge_->run({w + row * p_.whole.gemm.lda * size, x, nullptr, nullptr, rows + p_.edge_offset(), rows + p_.bytes()},
+                 stream);
     }
     for (size_t c = 0; c < copies_.size(); ++c) {
       const int64_t first = static_cast<int64_t>(c) * p_.chunk;
-      const CudaGemmPlan& plan = first + p_.chunk <= p_.whole.m ? *plans.chunk : *plans.rest;
+      const CudaGemmPlan& plan = first + p_.chunk <= p_.whole.m ? *chunk_ : *rest_;
       plan.run({w, x + first * p_.x_m * size, nullptr, bias, rows, rows + p_.bytes()}, stream);
       copies_[c]->run(args);
     }
   }
 
  private:
-  struct Plans {
-    std::shared_ptr<const CudaGemmPlan> chunk, rest, edge;
-  };
-  Plans plans(int alignment, GemmEffort effort) const {
-    const auto plan = [&](CudaGemm gemm) {
-      gemm.alignment = alignment;
-      CudaGemmChoice choice = cuda_gemm(gemm, device_, effort);
-      if (!choice.plan) throw_error(ErrorKind::unsupported, "kernels.gemm", choice.verdict.reason);
-      return choice.plan;
-    };
-    Plans out;
-    out.chunk = plan(p_.of(p_.chunk));
-    if (const int64_t rest = p_.whole.m % p_.chunk) out.rest = plan(p_.of(rest));
-    if (p_.has_edge()) out.edge = plan(p_.edge());
-    return out;
+  std::shared_ptr<const CudaGemmPlan> plan(const CudaGemm& gemm) const {
+    CudaGemmChoice choice = cuda_gemm(gemm, device_);
+    if (!choice.plan) throw_error(ErrorKind::unsupported, "kernels.gemm", choice.verdict.reason);
+    return choice.plan;
   }
 
   PaddedGemm p_;
   int device_;
-  Plans aligned_, loose_;  // loose: for views that start off a line
+  std::shared_ptr<const CudaGemmPlan> chunk_, rest_, edge_;
+  std::unique_ptr<Launch> any_address_;
   std::vector<std::unique_ptr<Launch>> copies_;
 };
 
@@ -162,8 +152,8 @@ CudaWork plan_unpad(const PaddedGemm& padded, int64_t first, int64_t rows) {
   return work;
 }
 
-std::unique_ptr<Launch> make_padded_gemm(PaddedGemm padded, const GpuTraits&) {
-  return std::make_unique<PaddedLaunch>(std::move(padded));
+std::unique_ptr<Launch> make_padded_gemm(PaddedGemm padded, std::unique_ptr<Launch> any_address) {
+  return std::make_unique<PaddedLaunch>(std::move(padded), std::move(any_address));
 }
 
 }  // namespace kpt

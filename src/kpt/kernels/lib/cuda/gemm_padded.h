@@ -29,6 +29,7 @@ struct PaddedGemm {
 bool pad_gemm(const GemmCall& call, PaddedGemm& out);
 // What makes `rows` rows of y, from row `first` on, out of the workspace.
 CudaWork plan_unpad(const PaddedGemm& padded, int64_t first, int64_t rows);
-std::unique_ptr<Launch> make_padded_gemm(PaddedGemm padded, const GpuTraits& gpu);
+// any_address: the product for operands that start off 16 bytes (views of the user's).
+std::unique_ptr<Launch> make_padded_gemm(PaddedGemm padded, std::unique_ptr<Launch> any_address);
 
 }  // namespace kpt

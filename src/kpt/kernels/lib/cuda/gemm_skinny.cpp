@@ -34,11 +34,12 @@ Verdict skinny_gemm(const GemmCall& call, const GpuTraits& gpu, int tiles, Skinn
     return no("got k ", p.k, " and row strides ", p.x_m, " and ", p.w_n, ", want multiples of 8");
   if (p.n * p.k < kLeastWeights || p.n > (1 << 24) || p.k > (1 << 24)) return no("got n ", p.n, " k ", p.k);
   out.tiles = tiles;
-  SmallGemmArguments& a = out.arguments;
+  SkinnyArguments& a = out.arguments;
   a.x_m = p.x_m * 2, a.w_step = p.w_n * 2, a.y_m = p.y_m * 2, a.residual_m = p.residual_m * 2;
   a.m = static_cast<int>(p.m), a.n = static_cast<int>(p.n), a.k = static_cast<int>(p.k);
   a.act = static_cast<int>(p.act);
   a.beta = static_cast<float>(p.beta);
+  a.early = call.lasting_w;
   // 64, 96 or 192 KiB: three, two blocks or one of a multiprocessor, which then has 128 KiB and more under way.
   out.stages = tiles == 1 ? 4 : 3;
   while (out.stages > 2 && out.shared_bytes() > gpu.shared_bytes) --out.stages;

@@ -11,7 +11,7 @@
 // the same bits at every run. Weights that last are fetched before the kernel waits for its predecessor.
 #ifndef KPT_EMULATED
 #include "kpt/kernels/lib/cuda/act.cuh"
-#include "kpt/kernels/lib/cuda/gemm_small.cuh"
+#include "kpt/kernels/lib/cuda/gemm_skinny.cuh"
 #include "kpt/kernels/lib/cuda/warp.cuh"
 
 inline float activated(int act_number, float x) {
@@ -39,7 +39,7 @@ struct alignas(16) Eight {
 // Pieces of 16 bytes change places in every second row, so that the eight lanes of a load meet all banks.
 inline int piece_at(int row, int piece) { return row * kRowBytes + (piece ^ row % 2 * 4) * 16; }
 
-inline void load_w(const SmallGemmArguments& a, const char* w, u32 to, int row0, int k, int lane) {
+inline void load_w(const SkinnyArguments& a, const char* w, u32 to, int row0, int k, int lane) {
 #pragma unroll
   for (int i = 0; i < kRows / 4; ++i) {
     const int row = i * 4 + lane / 8, piece = lane % 8, n = row0 + row, depth = k + piece * 8;
@@ -50,7 +50,7 @@ inline void load_w(const SmallGemmArguments& a, const char* w, u32 to, int row0,
 
 using Taken = Eight[2][kColumns];  // of x: halves of a chunk, groups of rows
 
-inline void load_x(const SmallGemmArguments& a, const char* x, Taken& taken, int k, int lane) {
+inline void load_x(const SkinnyArguments& a, const char* x, Taken& taken, int k, int lane) {
 #pragma unroll
   for (int h = 0; h < 2; ++h)
 #pragma unroll
@@ -91,7 +91,7 @@ inline void leave_sums(const Sums& sums, float* to, int lane) {
         to[(8 * i + lane % 4 * 2 + j % 2) * kPitch + 16 * r + lane / 4 + 8 * (j / 2)] = sums[r][i][j];
 }
 
-inline void finish(const SmallGemmArguments& a, const float* sums, const ELEM* bias, const char* residual, char* y,
+inline void finish(const SkinnyArguments& a, const float* sums, const ELEM* bias, const char* residual, char* y,
                    int row0) {
 #pragma unroll 1
   for (int item = (int)threadIdx.x; item < kRows * a.m; item += kThreads) {
@@ -108,7 +108,7 @@ inline void finish(const SmallGemmArguments& a, const float* sums, const ELEM* b
 
 KERNEL void __launch_bounds__(kThreads, TILES == 4 ? 1 : 2)
     gemm_skinny(const char* x, const char* w, const ELEM* bias, const char* residual, char* y,
-                const SmallGemmArguments a) {
+                const SkinnyArguments a) {
   grid_release();
   SHARED_MEMORY(memory);
   const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, row0 = (int)blockIdx.x * kRows;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "kpt/kernels/lib/cuda/gemm_cuda.h"
-#include "kpt/kernels/lib/cuda/gemm_small.cuh"
+#include "kpt/kernels/lib/cuda/gemm_skinny.cuh"
 
 namespace kpt {
 
 // How gemm_skinny.cu cuts one product. A pure value.
 struct SkinnyGemm {
   GemmCall call;
-  SmallGemmArguments arguments{};  // tiles_m and k_part are not used
-  int tiles = 1;                   // of 16 rows of w, in a block: 1, 2 or 4
-  int stages = 4;                  // chunks of w that a warp has under way, and the one it works on
+  SkinnyArguments arguments{};
+  int tiles = 1;   // of 16 rows of w, in a block: 1, 2 or 4
+  int stages = 4;  // chunks of w that a warp has under way, and the one it works on
   int64_t shared_bytes() const;
 };
 
