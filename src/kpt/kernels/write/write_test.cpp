@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <numeric>
 
 #include "kpt/cuda/memory.h"
 #include "kpt/cuda/nvrtc.h"
 #include "kpt/kernels/conformance.h"
+#include "kpt/kernels/lib/cuda/rows.h"
 #include "kpt/kernels/lib/cuda/work.h"
 
 namespace kpt {
@@ -117,6 +119,79 @@ TEST(WriteCuda, MovesTheLargestWordThatAllRowsAllow) {
             "2 bytes a thread, 1 blocks");
 }
 
+// As write.cu's Write.
+struct Params {
+  uint32_t units, elements;
+  int32_t word, element, wide, count;
+  int64_t size, stride, step;
+  CudaDivider words, sizes, inner;
+  CudaRows source, state, which;
+};
+
+int64_t offset(const CudaRows& rows, uint32_t n) {
+  int64_t at = 0;
+  for (int d = rows.rank - 1; d >= 0; --d) {
+    const uint32_t q = d > 0 ? rows.sizes[d].quotient(n) : 0;
+    at += (n - q * rows.sizes[d].divisor) * rows.strides[d];
+    n = q;
+  }
+  return at;
+}
+
+// What the threads of write.cu do in place, one after the other.
+void write_by_words(const CudaWork& work, const Tensor& state, const Tensor& index, const Tensor& source) {
+  ASSERT_EQ(work.calls.size(), 1u);
+  const CudaCall& call = work.calls[0];
+  Params k;
+  ASSERT_EQ(call.params[4].bytes.size(), sizeof k);
+  std::memcpy(&k, call.params[4].bytes.data(), sizeof k);
+  ASSERT_GE(call.shape.grid[0] * call.shape.block[0], k.units);
+  for (uint32_t unit = 0; unit < k.units; ++unit) {
+    const uint32_t slice = k.words.quotient(unit), w = unit - slice * k.words.divisor;
+    const auto n = static_cast<int64_t>(index.at(offset(k.which, slice)));
+    std::memcpy(static_cast<char*>(state.data) + offset(k.state, slice) + n * k.stride + int64_t{w} * k.word,
+                static_cast<const char*>(source.data) + offset(k.source, slice) + int64_t{w} * k.word,
+                static_cast<size_t>(k.word));
+  }
+}
+
+std::vector<std::pair<Case, std::vector<int64_t>>> in_place_cases() {
+  const DType d = DType::bf16, i = DType::i64;
+  return {
+      {write(dense(d, {16, 2, 40, 128}), dense(i, {1}), heads(d, 16, 2, 1, 128, 5), 2), {39}},
+      {write(dense(d, {2, 3, 9, 7}), dense(i, {4}), heads(d, 2, 3, 4, 7, 1), 2), {8, 0, 3, 5}},
+      {write(dense(d, {3, 50}), dense(DType::i32, {3}), dense(d, {3, 3}), 1), {49, 1, 2}},
+      {write(dense(d, {40, 6}), dense(i, {2}), conformance::transposed(d, {2, 6}), 0), {7, 0}},
+  };
+}
+
+std::vector<Tensor> inputs_of(const Case& c, const std::vector<int64_t>& places) {
+  std::vector<Tensor> in = conformance::make_inputs(c);
+  for (size_t i = 0; i < places.size(); ++i) in[1].set(static_cast<int64_t>(i), static_cast<double>(places[i]));
+  return in;
+}
+
+Tensor by_reference(const Case& c, const std::vector<Tensor>& in) {
+  Tensor want = in[0].clone();
+  for (const auto& k : kernel_registry().find("kpt.write_", "cpu")) {
+    if (k->provider != "reference") continue;
+    const void* inputs[] = {want.data, in[1].data, in[2].data};
+    void* outputs[] = {want.data};
+    k->make(c.problem)->run({inputs, outputs, nullptr});
+  }
+  return want;
+}
+
+TEST(WriteCuda, WordByWordItIsTheReference) {
+  for (const auto& [c, places] : in_place_cases()) {
+    const std::vector<Tensor> in = inputs_of(c, places);
+    const Tensor got = in[0].clone();
+    for (const auto& k : kernel_registry().find("kpt.write_", "cuda"))
+      if (k->work) write_by_words(k->work(c.problem), got, in[1], in[2]);
+    EXPECT_EQ(conformance::compare(got, by_reference(c, in), 0, 0), "") << c.label;
+  }
+}
+
 // Memory of a tensor on the device, from its first element to its last.
 class OnDevice {
  public:
@@ -139,43 +214,23 @@ class OnDevice {
   std::shared_ptr<void> memory_;
 };
 
-// The state after the kernel has run in place on the device and, `want`, after the one on the host.
-void run_in_place(const Case& c, const std::vector<int64_t>& places, Tensor& got, Tensor& want) {
-  std::vector<Tensor> in = conformance::make_inputs(c);
-  for (size_t i = 0; i < places.size(); ++i) in[1].set(static_cast<int64_t>(i), static_cast<double>(places[i]));
-  got = in[0].clone(), want = in[0].clone();
-  const OnDevice state(got), index(in[1]), source(in[2]);
-  for (const auto& k : kernel_registry().find("kpt.write_", "cuda")) {
-    if (!k->work) continue;
-    const std::unique_ptr<Launch> launch = k->make(c.problem);
-    launch->prepare();
-    const void* inputs[] = {state.get(), index.get(), source.get()};
-    void* outputs[] = {state.get()};
-    launch->run({inputs, outputs, nullptr});
-  }
-  state.back();
-  for (const auto& k : kernel_registry().find("kpt.write_", "cpu")) {
-    if (k->provider != "reference") continue;
-    const void* inputs[] = {want.data, in[1].data, in[2].data};
-    void* outputs[] = {want.data};
-    k->make(c.problem)->run({inputs, outputs, nullptr});
-  }
-}
-
 TEST(WriteCuda, OnAGpuInPlaceWritesTheSlicesAlone) {
   if (!cuda_here()) GTEST_SKIP() << "not checked: " << cuda_here().reason;
   const CudaGuard guard(0);
-  const DType d = DType::bf16, i = DType::i64;
-  const std::pair<Case, std::vector<int64_t>> cases[] = {
-      {write(dense(d, {16, 2, 40, 128}), dense(i, {1}), heads(d, 16, 2, 1, 128, 5), 2), {39}},
-      {write(dense(d, {2, 3, 9, 7}), dense(i, {4}), heads(d, 2, 3, 4, 7, 1), 2), {8, 0, 3, 5}},
-      {write(dense(d, {3, 50}), dense(DType::i32, {3}), dense(d, {3, 3}), 1), {49, 1, 2}},
-      {write(dense(d, {40, 6}), dense(i, {2}), conformance::transposed(d, {2, 6}), 0), {7, 0}},
-  };
-  for (const auto& [c, places] : cases) {
-    Tensor got, want;
-    run_in_place(c, places, got, want);
-    EXPECT_EQ(conformance::compare(got, want, 0, 0), "") << c.label;
+  for (const auto& [c, places] : in_place_cases()) {
+    const std::vector<Tensor> in = inputs_of(c, places);
+    const Tensor got = in[0].clone();
+    const OnDevice state(got), index(in[1]), source(in[2]);
+    for (const auto& k : kernel_registry().find("kpt.write_", "cuda")) {
+      if (!k->work) continue;
+      const std::unique_ptr<Launch> launch = k->make(c.problem);
+      launch->prepare();
+      const void* inputs[] = {state.get(), index.get(), source.get()};
+      void* outputs[] = {state.get()};
+      launch->run({inputs, outputs, nullptr});
+    }
+    state.back();
+    EXPECT_EQ(conformance::compare(got, by_reference(c, in), 0, 0), "") << c.label;
   }
 }
 
