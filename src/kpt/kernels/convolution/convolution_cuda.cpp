@@ -231,6 +231,8 @@ Verdict conv_cudnn_supports(const ConvCall& call) {
   const ConvProblem& p = call.p;
   if (call.dtype == DType::f64) return no("got f64, want f32, bf16 or f16: the sum is f32");
   if (Verdict v = sizes_fit(p); !v) return v;
+  // Seen on an H200 with cuDNN 9.19: engines for these leave y unwritten.
+  if (p.last && p.groups > 1 && p.c != p.groups) return no("groups of several channels, channels last");
   if (!is_packed(w_sizes(p), w_strides(p), p.last) || (p.o > 1 && p.w_o != packed(w_sizes(p), p.last)[0]))
     return no("weights are not packed");
   if (!is_packed(x_sizes(p), x_strides(p), p.last))

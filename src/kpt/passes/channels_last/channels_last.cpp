@@ -51,6 +51,9 @@ class ChannelsLast {
     if (!x || !w || x->type.rank() != 4) return no("no 2-D convolution");
     if (x->type.dtype != DType::bf16 && x->type.dtype != DType::f16) return no(x->type.dtype, " has no such kernels");
     if (get_bool(conv.kwargs, "transposed", false)) return no("a transposed convolution");
+    // Seen on an H200: engines of cuDNN 9.19 for groups of several channels leave y unwritten.
+    if (get_int(conv.kwargs, "groups", 1) != 1 && !(w->type.sizes[1].is_const() && w->type.sizes[1].value() == 1))
+      return no("groups of several channels");
     if (!weights_only(w)) return no("the weight is computed from inputs");
     for (const Sym& s : w->type.sizes)
       if (!s.is_const()) return no("the weight's sizes are not known");
