@@ -112,6 +112,7 @@ constexpr OpInfo kUnsorted[] = {
     other("kpt.attention"),
     other("kpt.rotary"),
     other("kpt.write_"),
+    other("aten.lstm.input"),
     other("aten.linear"),
     other("aten.matmul"),
     other("aten.bmm"),
