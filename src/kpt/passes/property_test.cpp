@@ -38,7 +38,7 @@ TEST(Passes, AreOrderedByTheirNumber) {
   for (const Pass& pass : pass_registry().ordered()) names.push_back(pass.name);
   EXPECT_EQ(names,
             (std::vector<std::string>{"canonicalise", "fold_constants", "cse", "useless_casts", "recognise_masks",
-                                      "fold_conv_bn", "channels_last", "merge_linears", "dce"}));
+                                      "fold_conv_bn", "patches", "channels_last", "merge_linears", "dce"}));
 }
 
 TEST(Passes, RegistryRefusesASecondPassOfOneName) {
@@ -58,7 +58,7 @@ TEST(Passes, DisabledPassesDoNotRunAndDumpSeesOnlyChanges) {
   const auto timings = run_passes(graph, context, pass_registry().ordered(),
                                   [&](std::string_view pass, const std::string&) { dumped.emplace_back(pass); });
   EXPECT_EQ(dumped, std::vector<std::string>{"dce"});
-  ASSERT_EQ(timings.size(), 4u);
+  ASSERT_EQ(timings.size(), 5u);
   EXPECT_EQ(timings.back().nodes_before, 2u);
   EXPECT_EQ(timings.back().nodes_after, 1u);
 }
