@@ -80,6 +80,17 @@ return %y
     assert kpt("graph", "-", "--fuse", "--skip", "linear_act@y", stdin=text).stdout == text
 
 
+def test_graph_is_written_for_a_device(kpt):
+    text = """kpt.graph 1
+input %x : bf16[2, 8, 1, 1]
+weight %w "w" : bf16[8, 8, 1, 1]
+%y = aten.convolution(%x, %w, none, stride=[1, 1], padding=[0, 0], dilation=[1, 1], transposed=false, output_padding=[0, 0], groups=1) : bf16[2, 8, 1, 1]
+return %y
+"""  # noqa: E501
+    assert 'layout="nhwc"' in kpt("graph", "-", "--passes", "--device", "cuda", stdin=text).stdout
+    assert kpt("graph", "-", "--passes", stdin=text).stdout == text
+
+
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
