@@ -38,10 +38,15 @@ class Dims {
     if (rank_ == kMaxRank) throw_error(ErrorKind::unsupported, "base.dims", cat("got rank above ", kMaxRank));
     values_[static_cast<size_t>(rank_++)] = v;
   }
+  // 2^63 - 1 where the product is larger: no memory holds as many, and an allocation of them is refused.
   int64_t numel() const {
     int64_t n = 1;
-    for (int64_t v : *this) n *= v;
-    return n;
+    bool fits = true;
+    for (int64_t v : *this) {
+      if (v == 0) return 0;
+      if (__builtin_mul_overflow(n, v, &n)) fits = false;
+    }
+    return fits ? n : INT64_MAX;
   }
 
   friend bool operator==(const Dims& a, const Dims& b) {
@@ -63,10 +68,11 @@ inline std::ostream& operator<<(std::ostream& os, const Dims& d) {
   return os << ']';
 }
 
-// Row-major strides, in elements.
+// Row-major strides, in elements; 2^63 - 1 where they are larger.
 inline Dims contiguous_strides(const Dims& sizes) {
   Dims strides = Dims::filled(sizes.rank(), 1);
-  for (int i = sizes.rank() - 2; i >= 0; --i) strides[i] = strides[i + 1] * (sizes[i + 1] ? sizes[i + 1] : 1);
+  for (int i = sizes.rank() - 2; i >= 0; --i)
+    if (__builtin_mul_overflow(strides[i + 1], sizes[i + 1] ? sizes[i + 1] : 1, &strides[i])) strides[i] = INT64_MAX;
   return strides;
 }
 
