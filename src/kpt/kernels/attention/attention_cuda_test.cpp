@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <set>
 
-#include "kpt/kernels/lib/cuda/emulate.h"
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cpu/test_util.h"
+#include "kpt/kernels/lib/cuda/emulate.h"
 
 namespace kpt {
 
