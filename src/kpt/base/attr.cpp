@@ -6,9 +6,9 @@ namespace kpt {
 namespace {
 
 std::string_view kind_name(const Attr& a) {
-  constexpr std::string_view names[] = {"none",    "a tensor", "a bool",  "an integer",
-                                        "a float", "a string", "a dtype", "a list"};
-  return names[a.index()];
+  constexpr std::string_view kNames[] = {"none",    "a tensor", "a bool",  "an integer",
+                                         "a float", "a string", "a dtype", "a list"};
+  return kNames[a.index()];
 }
 
 [[noreturn]] void wrong_type(std::string_view name, const Attr& got, std::string_view want) {

@@ -118,15 +118,15 @@ void add_again(std::vector<Pass>& passes, std::string_view name, int order) {
 // Fusion and grouping run through the same choke point as every pass: timed, verified, dumped, switched off by name.
 std::vector<Pass> all_passes() {
   std::vector<Pass> passes = pass_registry().ordered();
-  constexpr int fusion_order = 1000;  // behind every pass folder
-  passes.push_back({"fusion", fusion_order, "text patterns of fusion/patterns",
+  constexpr int kFusionOrder = 1000;  // behind every pass folder
+  passes.push_back({"fusion", kFusionOrder, "text patterns of fusion/patterns",
                     [](Graph& g, PassContext& c) { run_fusions(g, c, fusion_registry()); }});
   // Attention written out by hand becomes kpt.attention only in fusion: its mask is recognised then.
-  add_again(passes, "recognise_masks", fusion_order + 1);
+  add_again(passes, "recognise_masks", kFusionOrder + 1);
   passes.push_back(
-      {"group_pointwise", fusion_order + 10, "leftover pointwise nodes into generated loops", group_pointwise});
-  add_again(passes, "cse", fusion_order + 20);
-  add_again(passes, "dce", fusion_order + 21);
+      {"group_pointwise", kFusionOrder + 10, "leftover pointwise nodes into generated loops", group_pointwise});
+  add_again(passes, "cse", kFusionOrder + 20);
+  add_again(passes, "dce", kFusionOrder + 21);
   return passes;
 }
 

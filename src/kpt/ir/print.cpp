@@ -28,11 +28,11 @@ size_t utf8_length(std::string_view s, size_t i) {
 }
 
 void put_hex(std::string& out, char c) {
-  constexpr char digits[] = "0123456789abcdef";
+  constexpr char kDigits[] = "0123456789abcdef";
   const unsigned byte = static_cast<unsigned char>(c);
   out += "\\x";
-  out += digits[byte >> 4];
-  out += digits[byte & 15];
+  out += kDigits[byte >> 4];
+  out += kDigits[byte & 15];
 }
 
 void put_string(std::string& out, std::string_view s) {

@@ -16,10 +16,10 @@ std::string text(const std::vector<Sym>& sizes) {
 }
 
 bool gives_bool(std::string_view op) {
-  constexpr std::string_view ops[] = {"aten.eq.Tensor", "aten.ne.Tensor",   "aten.lt.Tensor",   "aten.le.Tensor",
-                                      "aten.gt.Tensor", "aten.ge.Tensor",   "aten.logical_and", "aten.logical_or",
-                                      "aten.isnan",     "aten.logical_xor", "aten.logical_not", "aten.isinf"};
-  return std::find(std::begin(ops), std::end(ops), op) != std::end(ops);
+  constexpr std::string_view kOps[] = {"aten.eq.Tensor", "aten.ne.Tensor",   "aten.lt.Tensor",   "aten.le.Tensor",
+                                       "aten.gt.Tensor", "aten.ge.Tensor",   "aten.logical_and", "aten.logical_or",
+                                       "aten.isnan",     "aten.logical_xor", "aten.logical_not", "aten.isinf"};
+  return std::find(std::begin(kOps), std::end(kOps), op) != std::end(kOps);
 }
 
 void pointwise(RuleChecker& c) {
