@@ -28,8 +28,7 @@ struct CaptureStream {
 }  // namespace
 
 CudaGraph::CudaGraph(int device, std::vector<CudaGraphCopy> inputs, std::vector<CudaGraphCopy> outputs,
-                     const std::function<void(CUstream)>& work)
-    : device_(device) {
+                     const std::function<void(CUstream)>& work) {
   const CudaGuard guard(device);
   const CudaDriver& d = cuda();
   cuda_check(d.cuCtxGetCurrent(&context_), "cuda.graph");

@@ -36,7 +36,6 @@ class KPT_API CudaGraph {
   void set(Copy& copy, CUdeviceptr from, CUdeviceptr to);
   void release();
 
-  int device_;
   CUcontext context_ = nullptr;
   CUgraph graph_ = nullptr;
   CUgraphExec exec_ = nullptr;

@@ -202,6 +202,7 @@ Planned plan_what_runs(Graph graph, const Backend& backend, const CompileOptions
   const bool again = backend.device() != "cpu" && options.rewrite;
   std::set<std::string> skip = options.skip;
   for (int attempt = 1;; ++attempt) {
+    // NOLINTNEXTLINE(bugprone-use-after-move): moved from in the last turn alone, for only `again` goes on
     Planned planned = plan_graph(again ? graph.clone() : std::move(graph), backend, options, skip);
     if (planned.plan.unsupported.empty()) return planned;
     const std::set<std::string> makers = makers_of(planned.plan.unsupported_values, planned.record.rewrites);

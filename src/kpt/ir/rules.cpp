@@ -49,11 +49,11 @@ RuleTable make_table() {
 }  // namespace
 
 const std::vector<Sym>& RuleChecker::sizes(int operand) {
-  static const std::vector<Sym> kNone;
+  static const std::vector<Sym> none;
   const Value* v = node.operand(operand);
   if (v) return v->type.sizes;
   fail("got no tensor as argument ", operand, ", want one");
-  return kNone;
+  return none;
 }
 
 Sym RuleChecker::dim(int operand, int axis) {
