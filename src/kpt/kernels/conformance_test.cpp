@@ -123,16 +123,14 @@ GpuTraits gpu_traits() {
   return {d.arch, d.multiprocessors, d.l2_bytes, d.shared_bytes};
 }
 
-const Kernel* reference_of(const Problem& p, std::string& why) {
-  static std::vector<std::shared_ptr<const Kernel>> keep;
+std::shared_ptr<const Kernel> reference_of(const Problem& p, std::string& why) {
   why = "no reference kernel";
   for (const auto& k : kernel_registry().find(p.op, "cpu")) {
     if (k->provider != "reference") continue;
     const Verdict v = k->supports(p);
     why = v.reason;
     if (!v) continue;
-    keep.push_back(k);
-    return k.get();
+    return k;
   }
   return nullptr;
 }
@@ -253,7 +251,7 @@ std::string run_reference(const Problem& problem, const std::vector<Tensor>& inp
   for (Attr& a : wide.args) a = widened(a);
   for (auto& [name, a] : wide.kwargs) a = widened(a);
   std::string why;
-  const Kernel* reference = reference_of(wide, why);
+  const std::shared_ptr<const Kernel> reference = reference_of(wide, why);
   if (!reference) return cat("the reference refuses ", wide.str(), ": ", why);
   return run_kernel(*reference, wide, wide_inputs, outputs);
 }
