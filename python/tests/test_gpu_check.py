@@ -105,7 +105,7 @@ def test_the_models_are_all_there_is_and_can_be_made(script: ModuleType) -> None
 def test_each_planted_fault_is_a_program(script: ModuleType) -> None:
     for name, program in script._FAULTS.items():
         ast.parse(script._HEAD + program)
-        assert 'print("right")' in program, name
+        assert 'print("right"' in program, name
 
 
 def test_operators_are_read_from_the_sources(script: ModuleType) -> None:
