@@ -6,6 +6,7 @@
 
 #include "kpt/base/counters.h"
 #include "kpt/cuda/cudnn_engines.h"
+#include "kpt/cuda/once.h"
 
 namespace kpt {
 namespace {
@@ -81,11 +82,6 @@ CudnnAttentionChoice choose(const CudnnAttention& problem, int device) {
   return {nullptr, no("cuDNN has no engine for ", problem.key())};
 }
 
-struct Entry {
-  std::once_flag once;
-  CudnnAttentionChoice choice;
-};
-
 }  // namespace
 
 std::string CudnnAttention::key() const {
@@ -97,26 +93,10 @@ std::string CudnnAttention::key() const {
 
 CudnnAttentionChoice cudnn_attention(const CudnnAttention& problem, int device) {
   if (Verdict v = cudnn_here(); !v) return {nullptr, v};
-  static std::mutex mutex;
-  static std::map<std::pair<int, std::string>, std::unique_ptr<Entry>> entries;
-  Entry* entry;
-  {
-    const std::lock_guard<std::mutex> lock(mutex);
-    auto& slot = entries[{device, problem.key()}];
-    if (!slot) slot = std::make_unique<Entry>();
-    entry = slot.get();
-  }
-  std::call_once(entry->once, [&] {
-    const CudaGuard guard(device);
-    try {
-      entry->choice = choose(problem, device);
-    } catch (const Error&) {
-      throw;
-    } catch (const std::runtime_error& e) {  // the frontend's own, for a function or library that it lacks
-      entry->choice = {nullptr, no("cuDNN: ", e.what())};
-    }
+  static OncePerKey<CudnnAttentionChoice> choices;
+  return choices.get(device, problem.key(), [&] {
+    return cudnn_choice<CudnnAttentionChoice>(device, [&] { return choose(problem, device); });
   });
-  return entry->choice;
 }
 
 }  // namespace kpt

@@ -10,6 +10,7 @@
 #include "kpt/base/counters.h"
 #include "kpt/cuda/choices.h"
 #include "kpt/cuda/cudnn_engines.h"
+#include "kpt/cuda/once.h"
 #include "kpt/cuda/timing.h"
 
 namespace kpt {
@@ -209,11 +210,6 @@ CudnnChoice choose(const CudnnConvolution& problem, int device, const CudnnTail&
   return made(engine, cat("best of ", built.size(), ": ", time, " us"));
 }
 
-struct Entry {
-  std::once_flag once;
-  CudnnChoice choice;
-};
-
 std::string text_of(const std::array<int64_t, 4>& n) { return cat(" ", n[0], ",", n[1], ",", n[2], ",", n[3]); }
 
 }  // namespace
@@ -230,26 +226,9 @@ std::string CudnnConvolution::key() const {
 
 CudnnChoice cudnn_convolution(const CudnnConvolution& problem, int device, const CudnnTail& tail) {
   if (Verdict v = cudnn_here(); !v) return {nullptr, v};
-  static std::mutex mutex;
-  static std::map<std::pair<int, std::string>, std::unique_ptr<Entry>> entries;
-  Entry* entry;
-  {
-    const std::lock_guard<std::mutex> lock(mutex);
-    auto& slot = entries[{device, problem.key()}];
-    if (!slot) slot = std::make_unique<Entry>();
-    entry = slot.get();
-  }
-  std::call_once(entry->once, [&] {
-    const CudaGuard guard(device);
-    try {
-      entry->choice = choose(problem, device, tail);
-    } catch (const Error&) {
-      throw;
-    } catch (const std::runtime_error& e) {  // the frontend's own, for a function or library that it lacks
-      entry->choice = {nullptr, no("cuDNN: ", e.what())};
-    }
-  });
-  return entry->choice;
+  static OncePerKey<CudnnChoice> choices;
+  return choices.get(device, problem.key(),
+                     [&] { return cudnn_choice<CudnnChoice>(device, [&] { return choose(problem, device, tail); }); });
 }
 
 }  // namespace kpt

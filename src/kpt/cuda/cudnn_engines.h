@@ -58,6 +58,19 @@ class CudnnEngines {
   fe::graph::Graph graph_;
 };
 
+// choose() on that device; what the frontend throws of its own, for a function or library that it lacks, is a no.
+template <class Choice, class Choose>
+Choice cudnn_choice(int device, const Choose& choose) {
+  const CudaGuard guard(device);
+  try {
+    return choose();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::runtime_error& e) {
+    return {nullptr, no("cuDNN: ", e.what())};
+  }
+}
+
 // Bytes between the first and the last element, up to the next line.
 int64_t cudnn_bytes(DType dtype, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides);
 

@@ -9,6 +9,7 @@
 #include "kpt/base/counters.h"
 #include "kpt/cuda/choices.h"
 #include "kpt/cuda/gemm_setup.h"
+#include "kpt/cuda/once.h"
 
 namespace kpt {
 namespace {
@@ -129,11 +130,6 @@ CudaGemmChoice choose(const CudaGemm& gemm, int device, GemmEffort effort) {
   return {std::make_shared<Plan>(setup, chosen.algo, chosen.workspaceSize, how), yes()};
 }
 
-struct Entry {
-  std::once_flag once;
-  CudaGemmChoice choice;
-};
-
 }  // namespace
 
 std::string CudaGemm::family() const {
@@ -215,20 +211,11 @@ cublasStatus_t GemmSetup::run(const cublasLtMatmulAlgo_t& algo, const CudaGemmPo
 }
 
 CudaGemmChoice cuda_gemm(const CudaGemm& gemm, int device, GemmEffort effort) {
-  static std::mutex mutex;
-  static std::map<std::pair<int, std::string>, std::unique_ptr<Entry>> entries;
-  Entry* entry;
-  {
-    const std::lock_guard<std::mutex> lock(mutex);
-    auto& slot = entries[{device, gemm.key()}];
-    if (!slot) slot = std::make_unique<Entry>();
-    entry = slot.get();
-  }
-  std::call_once(entry->once, [&] {
+  static OncePerKey<CudaGemmChoice> choices;
+  return choices.get(device, gemm.key(), [&] {
     const CudaGuard guard(device);
-    entry->choice = choose(gemm, device, effort);
+    return choose(gemm, device, effort);
   });
-  return entry->choice;
 }
 
 }  // namespace kpt

@@ -5,7 +5,7 @@
 namespace kpt {
 
 // A large product whose rows of y are no multiple of 16 bytes (a vocabulary of 50257): cuBLASLt has slow algorithms
-// alone for such a y, and for such a number of columns (8.03 ms instead of 1.2 for GPT-2's on an H200). The columns up
+// alone for such a y, and for such a number of columns (docs/decisions/0008-products-on-gpus.md). The columns up
 // to the last multiple of 16 bytes go to padded rows, `chunk` of them at a time, few enough to stay in the L2 cache;
 // the last 16 bytes of every row, the edge, are a product of their own, which overlaps them. From both y is put
 // together, with bias and activation where cuBLASLt was not asked for them. A pure value.

@@ -7,6 +7,7 @@
 
 #include "kpt/cuda/choices.h"
 #include "kpt/cuda/cublaslt.h"
+#include "kpt/cuda/once.h"
 #include "kpt/cuda/timing.h"
 #include "kpt/kernels/lib/cuda/gemm_skinny.h"
 
@@ -29,7 +30,6 @@ GemmProblem folded(const GemmCall& call) {
 constexpr int kWays = 4;
 
 struct Race {
-  std::once_flag once;
   int winner = 0;
   std::string how;
 };
@@ -45,8 +45,8 @@ class RacedGemm final : public Launch {
 
   void prepare() override {
     library_->prepare();
-    Race& race = race_of(key());
-    std::call_once(race.once, [&] { decide(race); });
+    static OncePerKey<Race> races;
+    const Race& race = races.get(device_, key(), [&] { return decide(); });
     how_ = race.how;
     if (race.winner == 0) return;
     config_ = work_[race.winner].config;
@@ -74,22 +74,15 @@ class RacedGemm final : public Launch {
     return cat(family(), " m", p.m, " x ", p.x_m, " y ", p.y_m, " r ", p.residual_m);
   }
 
-  Race& race_of(const std::string& name) const {
-    static std::mutex mutex;
-    static std::map<std::pair<int, std::string>, std::unique_ptr<Race>> races;
-    const std::lock_guard<std::mutex> lock(mutex);
-    auto& slot = races[{device_, name}];
-    if (!slot) slot = std::make_unique<Race>();
-    return *slot;
-  }
   // The winner of the family's last race, -1 before the first.
   int& last_winner() const {
     static std::map<std::pair<int, std::string>, int> winners;
     return winners.try_emplace({device_, family()}, -1).first->second;
   }
 
-  void decide(Race& race) {
+  Race decide() {
     static std::mutex mutex;
+    Race race;
     ChoiceStore& store = ChoiceStore::of("gemm_skinny", cublaslt_version(), device_);
     if (const auto kept = store.find(family(), key()); kept && kept->words[0] < kWays) {
       race.winner = static_cast<int>(kept->words[0]);
@@ -105,6 +98,7 @@ class RacedGemm final : public Launch {
       }
     }
     if (race.winner > 0 && work_[race.winner].calls.empty()) race.winner = 0;
+    return race;
   }
 
   // Weights take turns in memory that outsizes the L2 cache, as they do in a model.

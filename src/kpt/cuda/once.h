@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+namespace kpt {
+
+// What is made once for a key on a device, and kept as long as this object (as a function's static: for the life of the
+// process). Different keys are made at the same time, callers of one key wait for the first; what throws is made again
+// at the next call. Thread-safe.
+template <class T>
+class OncePerKey {
+ public:
+  template <class Make>  // T()
+  const T& get(int device, const std::string& key, const Make& make) {
+    Entry* entry;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      auto& slot = entries_[{device, key}];
+      if (!slot) slot = std::make_unique<Entry>();
+      entry = slot.get();
+    }
+    std::call_once(entry->once, [&] { entry->value = make(); });
+    return entry->value;
+  }
+
+ private:
+  struct Entry {
+    std::once_flag once;
+    T value{};
+  };
+  std::mutex mutex_;
+  std::map<std::pair<int, std::string>, std::unique_ptr<Entry>> entries_;
+};
+
+}  // namespace kpt
