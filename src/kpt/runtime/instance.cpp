@@ -25,10 +25,7 @@ std::vector<BoundPlace> bind(const std::vector<ValuePlace>& places, const std::v
 }
 
 // Problem::lasting: weights, and what the prologue made of them, but for states that a step writes in place.
-uint64_t lasting_inputs(const Plan& plan, const PlanStep& step) {
-  std::set<int> written;
-  for (const PlanStep& other : plan.steps)
-    if (other.node->op == "kpt.write_") written.insert(other.inputs[0].buffer);
+uint64_t lasting_inputs(const Plan& plan, const PlanStep& step, const std::set<int>& written) {
   uint64_t bits = 0;
   for (size_t i = 0; i < step.inputs.size() && i < 64; ++i) {
     const int buffer = step.inputs[i].buffer;
@@ -38,11 +35,10 @@ uint64_t lasting_inputs(const Plan& plan, const PlanStep& step) {
   return bits;
 }
 
-BoundStep bind_step(const Plan& plan, const PlanStep& step, const SymEnv& env) {
+BoundStep bind_step(const Plan& plan, const PlanStep& step, const SymEnv& env, uint64_t lasting) {
   const Node& node = *step.node;
   Problem problem = make_problem(node, step.inputs, step.outputs, env, plan.options);
-  if (&step >= plan.steps.data() && &step < plan.steps.data() + plan.steps.size())
-    problem.lasting = lasting_inputs(plan, step);  // the prologue's own operands have just been written
+  problem.lasting = lasting;
   std::string reasons;
   for (Candidate& c : plan.backend->candidates(node, problem, plan.options.select)) {
     if (!c.verdict.ok) {
@@ -105,7 +101,11 @@ std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vecto
   out->env = env;
   const bool every_call = &steps == &plan.steps;  // the prologue uses no arena and knows no symbols
   if (every_call) lay_out_arena(plan, env, out.get());
-  for (const PlanStep& step : steps) out->steps.push_back(bind_step(plan, step, env));
+  std::set<int> written;
+  for (const PlanStep& step : plan.steps)
+    if (step.node->op == "kpt.write_") written.insert(step.inputs[0].buffer);
+  for (const PlanStep& step : steps)  // the prologue's own operands have just been written
+    out->steps.push_back(bind_step(plan, step, env, every_call ? lasting_inputs(plan, step, written) : 0));
   prepare(plan, out.get());
   if (every_call)
     for (const Value* v : plan.graph.outputs()) {

@@ -136,7 +136,7 @@ class TimedAttention final : public Launch {
     const int64_t q = bytes(p.b, p.q_b, p.h, p.q_h, p.s, p.q_s, p.d),
                   k = bytes(p.b, p.k_b, p.kv_heads, p.k_h, p.t, p.k_t, p.d),
                   v = bytes(p.b, p.v_b, p.kv_heads, p.v_h, p.t, p.v_t, p.e), y = lines(p.b * p.h * p.s * p.e * size),
-                  mask = lines(p.b * p.t * std::max<int64_t>(1, std::max(p.mask_t, p.mask_b)));
+                  mask = lines((p.b - 1) * p.mask_b + (p.t - 1) * p.mask_t + 1);
     CudaTimer timer;
     CudaScratch scratch(q + k + v + y + mask + static_cast<int64_t>(workspace_bytes()), timer.stream());
     if (!scratch) {
