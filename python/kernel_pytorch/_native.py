@@ -87,6 +87,12 @@ def _load() -> Any:
     return torch.ops.kernel_pytorch
 
 
+def library() -> ctypes.CDLL:
+    """libkpt_torch.so, loaded, for the few C symbols that it shows."""
+    _load()
+    return ctypes.CDLL(str(find_library()))
+
+
 def _obey_environment() -> None:
     rows = json.loads(torch.ops.kernel_pytorch.settings())["settings"]
     row = next(row for row in rows if row["name"] == "log")

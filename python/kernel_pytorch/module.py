@@ -17,6 +17,7 @@ are taken over by the next call. Safe to call from many threads.
 from __future__ import annotations
 
 import copy
+import ctypes
 import difflib
 import logging
 import threading
@@ -27,6 +28,7 @@ import torch
 
 from . import device_memory
 from ._log import event
+from ._watch import watch
 from .errors import (
     FallbackError,
     InputError,
@@ -72,6 +74,7 @@ class OptimizedModule(torch.nn.Module):
         if plan is None or program is None:
             state["_refs"] = []
             return
+        state["_seen"] = -1  # of `_changes`, when the references were last looked at
         state["_native_run"] = plan.native.run
         state["_flatten"], state["_unflatten"] = program.flatten_call, program.unflatten
         state["_watched"] = program.weights_in(self._original)
@@ -79,6 +82,7 @@ class OptimizedModule(torch.nn.Module):
             (m._modules, name, child) for m in self._original.modules() for name, child in m._modules.items()
         ]
         state["_refs"] = [(d, name, t) for d, name, t, _ in self._watched] + self._children
+        state["_changes"] = watch(list({id(d): d for d, _, _ in self._refs}.values()))
 
     # ---- the call -------------------------------------------------------------------------------------------------
 
@@ -87,13 +91,9 @@ class OptimizedModule(torch.nn.Module):
             return self._run_original(args, kwargs)
         if self.training:
             return self._leave("train mode", "the module is in train mode, call eval() for the plan", args, kwargs)
-        try:
-            for holder, name, known in self._refs:
-                if holder[name] is not known:
-                    self._take_over()
-                    break
-        except KeyError:  # a parameter or submodule was deleted
-            self._take_over()
+        changes = self._changes
+        if changes is None or changes.value != self._seen:
+            self._look(changes)
         if self._stale is not None:
             return self._leave("stale", self._stale, args, kwargs, StaleWeightsError)
         try:
@@ -166,6 +166,18 @@ class OptimizedModule(torch.nn.Module):
         return result
 
     # ---- weights --------------------------------------------------------------------------------------------------
+
+    def _look(self, changes: ctypes.c_uint64 | None) -> None:
+        """Takes over what was replaced among parameters and submodules since the last look."""
+        seen = -1 if changes is None else changes.value  # read first: what changes meanwhile is seen by the next call
+        try:
+            for holder, name, known in self._refs:
+                if holder[name] is not known:
+                    self._take_over()
+                    break
+        except KeyError:  # a parameter or submodule was deleted
+            self._take_over()
+        self.__dict__["_seen"] = seen
 
     def _take_over(self) -> None:
         """Hands replaced parameters to the engine; where one no longer fits, the plan is stale."""

@@ -8,6 +8,8 @@ is the same as one not given. Non-tensor leaves are part of the plan: a call wit
 
 import dataclasses
 import inspect
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -157,7 +159,9 @@ class OutputTree:
             self._kind = spec.type
         elif flat and spec.type in pytree.SUPPORTED_NODES:
             self._kind = "flat"
-            self._build = pytree.SUPPORTED_NODES[spec.type].unflatten_fn
+            slow = pytree.SUPPORTED_NODES[spec.type].unflatten_fn
+            tensors = all(isinstance(s, int) for s in slots)
+            self._build = (_quick(slow, spec.context, len(slots)) if tensors else None) or slow
 
     def unflatten(self, outputs: list[torch.Tensor]) -> Any:
         if self._kind == "leaf":
@@ -181,6 +185,36 @@ class OutputTree:
             if isinstance(slot, int):
                 outputs[slot] = leaf
         return outputs
+
+
+def _quick(build: Callable, context: Any, leaves: int) -> Callable | None:
+    """The same as `build` for ordered dictionaries with attributes, HuggingFace's ModelOutput, whose constructor looks
+    at every field (10 us): the entries and attributes that it set for one call are set again for the next. None for
+    other types, and where a value was changed on its way."""
+    sample = [torch.empty(0) for _ in range(leaves)]
+    made = build(sample, context)
+    kind = type(made)
+    if not isinstance(made, OrderedDict) or kind.__new__ is not OrderedDict.__new__ or not hasattr(made, "__dict__"):
+        return None
+    place = {id(t): i for i, t in enumerate(sample)}
+    entries = [(key, place.get(id(value))) for key, value in made.items()]
+    fields = [(key, place[id(value)]) for key, value in vars(made).items() if id(value) in place]
+    constants = {key: value for key, value in vars(made).items() if id(value) not in place}
+    if any(i is None for _, i in entries) or any(v is not None for v in constants.values()):
+        return None
+    put = OrderedDict.__setitem__
+
+    def quick(values: list, _: Any) -> Any:
+        out = kind.__new__(kind)
+        for key, i in entries:
+            put(out, key, values[i])
+        state = out.__dict__
+        state.update(constants)
+        for key, i in fields:
+            state[key] = values[i]
+        return out
+
+    return quick
 
 
 def _children(spec):

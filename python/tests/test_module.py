@@ -8,13 +8,16 @@ import os
 import pickle
 import threading
 import warnings
+from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 import kernel_pytorch as kpt
 from conftest import FAMILIES, close
+from kernel_pytorch.trees import OutputTree
 
 Pair = tuple[nn.Sequential, kpt.OptimizedModule]
 
@@ -332,3 +335,35 @@ def test_release_drops_the_original_and_keeps_the_keys(any_speed: None) -> None:
         fast(torch.randn(5, 31))
     with pytest.raises(kpt.FallbackError, match="it was released"):
         fast(x.requires_grad_())
+
+
+def test_a_model_output_is_what_its_constructor_makes():
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    tensors = [torch.randn(2, 3), torch.randn(2)]
+    made = BaseModelOutputWithPooling(last_hidden_state=tensors[0], pooler_output=tensors[1])
+    leaves, spec = pytree.tree_flatten(made)
+    tree = OutputTree(spec, [0, 1])
+    for _ in range(2):
+        got = tree.unflatten(leaves)
+        assert type(got) is type(made) and list(got) == list(made) and got.keys() == made.keys()
+        assert vars(got).keys() == vars(made).keys() and got.hidden_states is None
+        assert all(a is b for a, b in zip(got.to_tuple(), tensors, strict=True))
+        assert got.last_hidden_state is tensors[0] and got["pooler_output"] is tensors[1]
+    got.last_hidden_state = tensors[1]  # as with the constructor's: an attribute and its entry stay one
+    assert got["last_hidden_state"] is tensors[1] and got[0] is tensors[1]
+
+
+def test_an_ordered_dictionary_with_a_computed_field_keeps_its_constructor():
+    class Scaled(OrderedDict):
+        def __init__(self, x):
+            super().__init__(x=x)
+            self.twice = 2 * x
+
+    pytree.register_pytree_node(
+        Scaled, lambda d: (list(d.values()), None), lambda values, _: Scaled(*values), serialized_type_name="Scaled"
+    )
+    x = torch.randn(3)
+    _, spec = pytree.tree_flatten(Scaled(x))
+    got = OutputTree(spec, [0]).unflatten([x])
+    assert torch.equal(got.twice, 2 * x)
