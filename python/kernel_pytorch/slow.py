@@ -47,6 +47,10 @@ def _candidates(plan: Plan) -> list[_Candidate]:
     return sorted(found, key=lambda c: -c.weight)
 
 
+def _references(plan: Plan) -> int:
+    return sum(step["provider"] == "reference" for step in plan.report["steps"])
+
+
 def leave_one_out(
     program: Any,
     plan: Plan,
@@ -66,6 +70,8 @@ def leave_one_out(
             trial = compile_plan(program, choices)
         except KernelPyTorchError:
             continue  # no other way to run these nodes
+        if _references(trial) > _references(best):
+            continue  # nor here: a fused node that only the plain loops of a reference could run, in minutes
         timing = paired([Contest(shape, make_call(best), make_call(trial))], min(remaining, 0.3), _TRIAL_ROUNDS)
         gain: Interval = timing.interval()
         if gain.low > _GAIN:
