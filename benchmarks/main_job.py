@@ -163,14 +163,18 @@ def ready(args) -> None:
 def memory(args) -> None:
     setup()
     here = str(Path(__file__).parent)
-    rows = {mode: in_fresh_process(MEMORY.format(here=here, mode=mode)) for mode in ("eager", "kept", "released")}
-    eager = rows["eager"]["peak_mb"]
+    modes = ("eager", "kept", "released")
+    runs = [
+        {mode: in_fresh_process(MEMORY.format(here=here, mode=mode)) for mode in modes} for _ in range(args.rounds or 3)
+    ]
+    peak = {mode: statistics.median(run[mode]["peak_mb"] for run in runs) for mode in modes}
     emit(
         {
             "suite": "memory",
-            "rows": rows,
-            "kept_over_eager": round(rows["kept"]["peak_mb"] / eager, 3),
-            "released_over_eager": round(rows["released"]["peak_mb"] / eager, 3),
+            "peak_mb": peak,
+            "kept_over_eager": round(peak["kept"] / peak["eager"], 3),
+            "released_over_eager": round(peak["released"] / peak["eager"], 3),
+            "runs": runs,
         },
         args.out,
     )
@@ -309,7 +313,7 @@ def main() -> None:
     suites |= {"overhead": overhead, "shapes": shapes}
     parser.add_argument("suite", choices=suites)
     parser.add_argument(
-        "--rounds", type=int, default=0, help="rounds (speed, models), processes (ready), calls (threads)"
+        "--rounds", type=int, default=0, help="rounds (speed, models), processes (ready, memory), calls (threads)"
     )
     parser.add_argument("--only", nargs="*", help="models: names")
     parser.add_argument("--out", help="append JSON lines to this file")

@@ -115,6 +115,7 @@ def judge(level: str, plan: Plan, program: Program, cases: list[Case]) -> Verdic
     fails."""
     verdict = Verdict(True, "")
     for case in cases:
+        fresh = None  # the last case's outputs, before a larger case takes its own
         try:
             with kept(program.state):  # each case starts from the caller's
                 fresh = plan.run(case.inputs)

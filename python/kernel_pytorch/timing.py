@@ -75,6 +75,10 @@ class ShapeTiming:
 
     @property
     def log_ratios(self) -> list[float]:
+        """One for each round. Of fewer than MIN_ROUNDS, where calls are slow, the way there and the way back are one
+        each: a drift then pushes them apart and widens the interval, and twice as many have to agree."""
+        if len(self.before_ms) < 2 * MIN_ROUNDS:
+            return [math.log(a / b) for a, b in zip(self.before_ms, self.after_ms, strict=True)]
         pairs = zip(self.before_ms[::2], self.before_ms[1::2], self.after_ms[::2], self.after_ms[1::2], strict=True)
         return [math.log((a0 + a1) / (b0 + b1)) for a0, a1, b0, b1 in pairs]
 
@@ -171,8 +175,7 @@ def paired(
     progress: Callable[[float], None] | None = None,
 ) -> Timing:
     """Times every contest, round by round. Stops when decided or when the budget is spent, after at least
-    `min_rounds`; calls so slow that even these would take twice the budget get 3 rounds, the fewest an interval can
-    be made of."""
+    `min_rounds`; calls so slow that these would take more than the budget get 3 rounds."""
     start = time.perf_counter()
     repeats = []
     expected = 0.0
@@ -184,7 +187,7 @@ def paired(
         count = max(1, math.ceil(_MIN_MEASURE_NS / 1e6 / max(min(slow, fast), 1e-6)))
         repeats.append(count)
         expected += 2 * count * (slow + fast) / 1e3
-    if min_rounds * expected > 2 * budget_s:
+    if min_rounds * expected > budget_s:
         min_rounds = 3
     timing = Timing([ShapeTiming(c.shape) for c in contests], 0.0)
     for done in range(1, MAX_ROUNDS + 1):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -49,8 +50,17 @@ def test_mean_over_shapes_is_geometric() -> None:
 
 
 def test_a_round_is_the_ratio_of_sums() -> None:
-    shape = ShapeTiming("a", [1.0, 3.0], [1.0, 1.0])
-    assert shape.log_ratios == [pytest.approx(0.6931471805599453)]
+    shape = ShapeTiming("a", [1.0, 3.0] * MIN_ROUNDS, [1.0, 1.0] * MIN_ROUNDS)
+    assert shape.log_ratios == [pytest.approx(math.log(2))] * MIN_ROUNDS
+
+
+def test_of_few_rounds_each_way_counts_and_a_drift_widens_the_interval() -> None:
+    # The machine slows down by 20 % between the slots: A B B A of equal calls.
+    drift = [1.0, 1.2, 1.2**2, 1.2**3]
+    shape = ShapeTiming("a", [drift[0], drift[3]] * 3, [drift[1], drift[2]] * 3)
+    assert shape.log_ratios == [pytest.approx(-math.log(1.2)), pytest.approx(math.log(1.2))] * 3
+    timing = Timing([shape], 1.0)
+    assert timing.interval().low < 1.0 < timing.interval().high and not timing.verdict()[0]
 
 
 def test_a_pause_shows_and_ends_the_rounds_early() -> None:
