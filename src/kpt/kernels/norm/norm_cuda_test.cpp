@@ -37,13 +37,20 @@ TEST(NormCuda, ShortRowsShareAWarp) {
 }
 
 TEST(NormCuda, FewRowsTakeSmallBlocks) {
-  EXPECT_EQ(shape(DType::bf16, {128, 768}), "32, 3 x 8, 32");
-  EXPECT_EQ(shape(DType::bf16, {200, 768}), "32, 3 x 8, 64");
+  EXPECT_EQ(shape(DType::bf16, {128, 256}), "32, 1 x 8, 32");
+  EXPECT_EQ(shape(DType::bf16, {200, 256}), "32, 1 x 8, 64");
+}
+
+TEST(NormCuda, FewRowsAreSpreadOverIdleThreads) {
+  EXPECT_EQ(shape(DType::bf16, {128, 768}), "128, 1 x 8, 128");
+  EXPECT_EQ(shape(DType::bf16, {16, 4096}), "512, 1 x 8, 512");
+  EXPECT_EQ(shape(DType::bf16, {1024, 1024}), "64, 2 x 8, 64");  // 65,536 of 132 x 512 threads
+  EXPECT_EQ(shape(DType::bf16, {2048, 1024}), "32, 4 x 8, 128");
 }
 
 TEST(NormCuda, PacksDivideWidthAndStrides) {
-  EXPECT_EQ(shape(DType::bf16, {8, 1002}), "32, 16 x 2, 32");
-  EXPECT_EQ(shape(DType::bf16, {8, 1001}), "32, 32 x 1, 32");
+  EXPECT_EQ(shape(DType::bf16, {8, 1002}), "512, 1 x 2, 512");
+  EXPECT_EQ(shape(DType::bf16, {8, 1001}), "512, 2 x 1, 512");
   EXPECT_EQ(shape({DType::bf16, {8, 64}, {68, 1}}, DType::bf16), "16, 1 x 4, 32");
 }
 

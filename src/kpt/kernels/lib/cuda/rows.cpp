@@ -77,6 +77,9 @@ int64_t row_vec(const TensorDesc& desc, int leading, int64_t most) {
   return all & -all;
 }
 
+// A quarter of what a multiprocessor of sm_80 and later runs at a time.
+constexpr int64_t kRowThreads = 512;
+
 CudaRowShape cuda_row_shape(int64_t rows, int64_t width, int64_t vec, int64_t held, const GpuTraits& gpu) {
   CudaRowShape shape;
   shape.vec = static_cast<int>(vec);
@@ -85,6 +88,9 @@ CudaRowShape cuda_row_shape(int64_t rows, int64_t width, int64_t vec, int64_t he
   shape.threads = static_cast<int>(std::min<int64_t>(512, power_of_two(groups(held))));
   const int64_t packs = groups(vec);
   if (shape.threads < 32) shape.threads = static_cast<int>(std::min<int64_t>(32, power_of_two(packs)));
+  // Few rows: the time of one row counts, so it is spread over more threads while the device has that many idle.
+  const int64_t idle = kRowThreads * std::max(1, gpu.multiprocessors);
+  while (shape.threads < std::min<int64_t>(512, packs) && rows * shape.threads * 2 <= idle) shape.threads *= 2;
   shape.packs = static_cast<int>((packs + shape.threads - 1) / shape.threads);
   shape.block = shape.threads;
   if (shape.threads > 32) return shape;
