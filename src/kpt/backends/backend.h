@@ -45,6 +45,13 @@ struct RecordedPlace {
   int64_t bytes;
 };
 
+// Pieces 0 to own.size() - 1 in order. own[i]: temporary memory that no other piece touches (no bytes: none), which
+// lets the device write a piece's first zeroes there before all pieces, and all at once.
+struct RecordedWork {
+  std::vector<RecordedPlace> own;
+  std::function<void(size_t piece, void* stream)> run;
+};
+
 // What a device says of its memory now: other processes count.
 struct DeviceMemory {
   int64_t free_bytes = 0, total_bytes = 0;
@@ -64,10 +71,11 @@ class KPT_API Device {
   virtual void wait(void* stream) const = 0;
   virtual std::optional<DeviceMemory> memory() const { return std::nullopt; }  // none: it does not say
   virtual std::string label() const { return "cpu"; }                          // for messages: "cuda:1"
-  // Runs `work` on a stream of its own that keeps instead of executing. Null where the device cannot (the CPU).
+  // Runs the work, piece by piece, on a stream of its own that keeps instead of executing. Null where the device cannot
+  // (the CPU).
   virtual std::unique_ptr<Recording> record(const std::vector<RecordedPlace>& /*inputs*/,
                                             const std::vector<RecordedPlace>& /*outputs*/,
-                                            const std::function<void(void* stream)>& /*work*/) const {
+                                            const RecordedWork& /*work*/) const {
     return nullptr;
   }
   virtual bool records() const { return false; }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/cuda/graph.h"
 
+#include "kpt/base/log.h"
+#include "kpt/cuda/graph_zeroes.h"
+
 namespace kpt {
 namespace {
 
 CUdeviceptr address(const void* p) { return reinterpret_cast<CUdeviceptr>(p); }
 
-// The node that the capture added last.
+// The node that the capture added last; null before the first.
 CUgraphNode last_node(CUstream stream) {
   CUstreamCaptureStatus status;
   cuuint64_t id = 0;
@@ -15,8 +18,8 @@ CUgraphNode last_node(CUstream stream) {
   const CUgraphEdgeData* edges = nullptr;
   size_t count = 0;
   cuda_check(cuda().cuStreamGetCaptureInfo(stream, &status, &id, &graph, &nodes, &edges, &count), "cuda.graph");
-  KPT_ASSERT(count == 1, "cuda.graph", count, " nodes wait at the end of a capture on one stream");
-  return nodes[0];
+  KPT_ASSERT(count <= 1, "cuda.graph", count, " nodes wait at the end of a capture on one stream");
+  return count ? nodes[0] : nullptr;
 }
 
 struct CaptureStream {
@@ -27,15 +30,15 @@ struct CaptureStream {
 
 }  // namespace
 
-CudaGraph::CudaGraph(int device, std::vector<CudaGraphCopy> inputs, std::vector<CudaGraphCopy> outputs,
-                     const std::function<void(CUstream)>& work) {
+CudaGraph::CudaGraph(int device, const std::vector<CudaGraphPlace>& inputs, const std::vector<CudaGraphPlace>& outputs,
+                     const CudaGraphWork& work) {
   const CudaGuard guard(device);
   const CudaDriver& d = cuda();
   cuda_check(d.cuCtxGetCurrent(&context_), "cuda.graph");
   const CaptureStream capture;
   // Thread-local: other threads may allocate and wait while this one records.
   cuda_check(d.cuStreamBeginCapture(capture.stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "cuda.graph");
-  const auto copy = [&](const CudaGraphCopy& c) {
+  const auto copy = [&](const CudaGraphPlace& c) {
     Copy out;
     out.from = out.to = address(c.place);  // a copy onto itself until the first launch says where from or to
     out.bytes = c.bytes;
@@ -44,10 +47,14 @@ CudaGraph::CudaGraph(int device, std::vector<CudaGraphCopy> inputs, std::vector<
     out.node = last_node(capture.stream);
     return out;
   };
+  std::vector<CUgraphNode> before;  // each piece
   try {
-    for (const CudaGraphCopy& c : inputs) in_.push_back(copy(c));
-    work(capture.stream);
-    for (const CudaGraphCopy& c : outputs) out_.push_back(copy(c));
+    for (const CudaGraphPlace& c : inputs) in_.push_back(copy(c));
+    for (size_t i = 0; i < work.own.size(); ++i) {
+      before.push_back(last_node(capture.stream));
+      work.run(i, capture.stream);
+    }
+    for (const CudaGraphPlace& c : outputs) out_.push_back(copy(c));
   } catch (...) {  // the stream must leave the capture whatever was thrown
     d.cuStreamEndCapture(capture.stream, &graph_);
     release();
@@ -55,8 +62,10 @@ CudaGraph::CudaGraph(int device, std::vector<CudaGraphCopy> inputs, std::vector<
   }
   cuda_check(d.cuStreamEndCapture(capture.stream, &graph_), "cuda.graph");
   try {
+    zeroes_ = gather_zeroes(graph_, work.own, before, device);
     cuda_check(d.cuGraphGetNodes(graph_, nullptr, &nodes_), "cuda.graph");
     cuda_check(d.cuGraphInstantiateWithFlags(&exec_, graph_, 0), "cuda.graph");
+    log(LogLevel::debug, "cuda.graph", "event=recorded nodes=", nodes_, " zeroes_gathered=", zeroes_);
   } catch (const Error&) {
     release();
     throw;

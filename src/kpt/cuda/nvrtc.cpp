@@ -11,13 +11,14 @@
 namespace kpt {
 namespace {
 
-#define KPT_NVRTC_FUNCTIONS(X)                                                                                 \
-  X(nvrtcVersion)                                                                                              \
-  X(nvrtcGetErrorString)                                                                                       \
-  X(nvrtcCreateProgram)                                                                                        \
-  X(nvrtcDestroyProgram)                                                                                       \
-  X(nvrtcCompileProgram) X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog) \
-      X(nvrtcGetNumSupportedArchs) X(nvrtcGetSupportedArchs)
+#define KPT_NVRTC_FUNCTIONS(X)                                                                                       \
+  X(nvrtcVersion)                                                                                                    \
+  X(nvrtcGetErrorString)                                                                                             \
+  X(nvrtcCreateProgram)                                                                                              \
+  X(nvrtcDestroyProgram)                                                                                             \
+  X(nvrtcCompileProgram)                                                                                             \
+  X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog) X(nvrtcGetNumSupportedArchs) \
+      X(nvrtcGetSupportedArchs)
 
 struct Nvrtc {
 #define KPT_DECLARE(name) decltype(&::name) name = nullptr;

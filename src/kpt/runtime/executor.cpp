@@ -23,6 +23,9 @@ constexpr size_t kRecordings = 16;
 // A recording copies its outputs out. Above this size the copy costs more than the launches it saves.
 constexpr int64_t kRecordedOutputs = 32 << 20;
 
+// Workspaces that a recording gives to steps of its own: cuBLASLt's products on an H200 ask for less.
+constexpr int64_t kOwnWorkspace = 1 << 20, kOwnWorkspaces = 64 << 20;
+
 int64_t bytes_of(const TensorDesc& desc) { return static_cast<int64_t>(desc.bytes()); }
 int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
@@ -34,7 +37,7 @@ struct Executor::Frame {
   struct Recorded {
     std::shared_ptr<const Instance> instance;
     std::shared_ptr<const Weights> weights;
-    Memory places;  // of inputs and outputs
+    Memory places;  // of inputs and outputs, and workspaces of single steps
     int64_t places_bytes = 0;
     std::unique_ptr<Recording> recording;
   };
@@ -375,8 +378,17 @@ bool Executor::record(Frame& frame, const std::shared_ptr<const Weights>& weight
   Frame::Recorded made{frame.instance, weights, nullptr, 0, nullptr};
   for (const Tensor& t : inputs) made.places_bytes += aligned(bytes_of(t.desc));
   for (const Tensor& t : outputs) made.places_bytes += aligned(bytes_of(t.desc));
+  RecordedWork work;
+  int64_t left = kOwnWorkspaces;
+  for (const BoundStep& step : instance.steps) {
+    const int64_t bytes = aligned(static_cast<int64_t>(step.launch->workspace_bytes()));
+    const bool own = bytes <= std::min(left, kOwnWorkspace);
+    work.own.push_back({nullptr, own ? bytes : 0});
+    left -= work.own.back().bytes;
+    made.places_bytes += work.own.back().bytes;
+  }
   try {
-    with_room(*plan_.device, made.places_bytes, "the inputs and outputs of a recorded call",
+    with_room(*plan_.device, made.places_bytes, "what a recorded call keeps for itself",
               [&] { made.places = plan_.device->allocate(made.places_bytes, frame.stream); });
     std::vector<RecordedPlace> in, out;
     std::vector<const void*> in_pointers;
@@ -388,10 +400,13 @@ bool Executor::record(Frame& frame, const std::shared_ptr<const Weights>& weight
     };
     for (const Tensor& t : inputs) in_pointers.push_back(place(t, in));
     for (const Tensor& t : outputs) out_pointers.push_back(place(t, out));
+    for (RecordedPlace& own : work.own) own.place = std::exchange(at, at + own.bytes);
     place_buffers(frame, *weights, in_pointers, out_pointers);
-    char* const workspace = static_cast<char*>(frame.arena.get()) + instance.arena_bytes;
-    made.recording = plan_.device->record(
-        in, out, [&](Stream stream) { run_steps(instance, frame.buffers, workspace, stream, nullptr); });
+    char* const shared = static_cast<char*>(frame.arena.get()) + instance.arena_bytes;
+    work.run = [&instance, &buffers = frame.buffers, own = work.own, shared](size_t step, Stream stream) {
+      run_step(instance, step, buffers, own[step].bytes ? own[step].place : shared, stream);
+    };
+    made.recording = plan_.device->record(in, out, work);
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::resource && e.kind() != ErrorKind::device && e.kind() != ErrorKind::launch) throw;
     counters_.recordings_refused++;

@@ -139,30 +139,48 @@ namespace {
 
 }  // namespace
 
-void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, void* stream,
-               StepObserver* observer, const Device* device) {
+namespace {
+
+struct Pointers {
   std::vector<const void*> inputs;
   std::vector<void*> outputs;
+};
+
+void launch(const Instance& instance, const BoundStep& step, const std::vector<char*>& buffers, void* workspace,
+            void* stream, bool observed, const Device* device, Pointers& at) {
+  at.inputs.clear();
+  at.outputs.clear();
+  for (const BoundPlace& p : step.inputs) at.inputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
+  for (const BoundPlace& p : step.outputs) at.outputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
+  const auto run = [&] { step.launch->run({at.inputs.data(), at.outputs.data(), workspace, stream}); };
+  try {
+    if (device)
+      with_room(*device, 0, "what a kernel takes for itself", run);
+    else
+      run();
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::fault && !observed) queued_fault(instance, step, e.what());
+    step_failed(step, e.kind(), e.what());
+  } catch (const std::exception& e) {
+    step_failed(step, ErrorKind::internal, e.what());
+  }
+}
+
+}  // namespace
+
+void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, void* stream,
+               StepObserver* observer, const Device* device) {
+  Pointers at;
   for (const BoundStep& step : instance.steps) {
-    inputs.clear();
-    outputs.clear();
-    for (const BoundPlace& p : step.inputs) inputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
-    for (const BoundPlace& p : step.outputs) outputs.push_back(buffers[static_cast<size_t>(p.buffer)] + p.offset);
     if (observer) observer->before(step);
-    const auto launch = [&] { step.launch->run({inputs.data(), outputs.data(), workspace, stream}); };
-    try {
-      if (device)
-        with_room(*device, 0, "what a kernel takes for itself", launch);
-      else
-        launch();
-    } catch (const Error& e) {
-      if (e.kind() == ErrorKind::fault && !observer) queued_fault(instance, step, e.what());
-      step_failed(step, e.kind(), e.what());
-    } catch (const std::exception& e) {
-      step_failed(step, ErrorKind::internal, e.what());
-    }
+    launch(instance, step, buffers, workspace, stream, observer, device, at);
     if (observer) observer->after(step, buffers);
   }
+}
+
+void run_step(const Instance& instance, size_t step, const std::vector<char*>& buffers, void* workspace, void* stream) {
+  Pointers at;
+  launch(instance, instance.steps[step], buffers, workspace, stream, false, nullptr, at);
 }
 
 }  // namespace kpt

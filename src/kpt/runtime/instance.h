@@ -54,6 +54,8 @@ class StepObserver {
 // what is idle was freed.
 void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, void* stream,
                StepObserver* observer, const Device* device = nullptr);
+// One of them, without an observer; `workspace` is as large as its launch asks for.
+void run_step(const Instance& instance, size_t step, const std::vector<char*>& buffers, void* workspace, void* stream);
 // Throws what run_steps throws for a step that failed.
 [[noreturn]] void step_failed(const BoundStep& step, ErrorKind kind, const char* what);
 

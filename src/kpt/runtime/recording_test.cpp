@@ -18,6 +18,7 @@ struct FakeDevice final : Device {
   mutable int refusals = 0;                  // how many to refuse
   mutable int fault_at_wait = -1;
   mutable bool faulted = false, refuse_recording = false;
+  mutable std::vector<RecordedPlace> own;  // of the last recording
 
   Memory allocate(int64_t bytes, void*) const override {
     ++allocations;
@@ -47,23 +48,24 @@ struct FakeDevice final : Device {
   struct Kept final : Recording {
     const FakeDevice* device;
     std::vector<RecordedPlace> in, out;
-    std::function<void(void*)> work;
+    RecordedWork work;
     void replay(const std::vector<const void*>& inputs, const std::vector<void*>& outputs, void* stream) override {
       device->check();
       for (size_t i = 0; i < in.size(); ++i) std::memcpy(in[i].place, inputs[i], static_cast<size_t>(in[i].bytes));
-      if (work) work(stream);
-      work = nullptr;  // its references end with the recording call: later replays give what the first left
+      for (size_t i = 0; i < work.own.size(); ++i) work.run(i, stream);
+      work = {};  // its references end with the recording call: later replays give what the first left
       for (size_t i = 0; i < out.size(); ++i) std::memcpy(outputs[i], out[i].place, static_cast<size_t>(out[i].bytes));
     }
   };
   std::unique_ptr<Recording> record(const std::vector<RecordedPlace>& in, const std::vector<RecordedPlace>& out,
-                                    const std::function<void(void*)>& work) const override {
+                                    const RecordedWork& work) const override {
     if (refuse_recording) throw_error(ErrorKind::device, "fake", "not while recording");
     auto kept = std::make_unique<Kept>();
     kept->device = this;
     kept->in = in;
     kept->out = out;
     kept->work = work;
+    own = work.own;
     return kept;
   }
 };
@@ -196,7 +198,9 @@ TEST_F(RecordingTest, ShortMemoryFreesWhatOtherModelsHoldIdleAndSaysWhatItDid) {
   EXPECT_TRUE(said.starts_with(cat("resource: [runtime.memory] got no memory for the arena of a call (", arena)))
       << said;
   EXPECT_TRUE(has(said, "on fake:0, which has 123 bytes free of 456")) << said;
-  EXPECT_TRUE(has(said, cat("after ", arena + 512 + 512, " idle bytes of ours were freed"))) << said;  // arena, in, out
+  int64_t kept = arena + 512 + 512;  // arena, in, out, and the workspaces of single steps
+  for (const RecordedPlace& own : backend.device_in_hand->own) kept += own.bytes;
+  EXPECT_TRUE(has(said, cat("after ", kept, " idle bytes of ours were freed"))) << said;
   backend.device_in_hand->refusals = 0;
   EXPECT_EQ(other.trim(), 0);
   EXPECT_EQ(call({5, -1}), (std::vector<float>{5, 0}));
@@ -216,6 +220,20 @@ TEST_F(RecordingTest, ADeviceThatDoesNotRecordAStepRunsIt) {
   backend.device_in_hand->refuse_recording = true;
   for (int i = 0; i < 4; ++i) EXPECT_EQ(call({3, -4}), (std::vector<float>{3, 0}));
   EXPECT_EQ(executor.counters().recordings_refused, 1);
+}
+
+TEST_F(RecordingTest, StepsOfARecordingShareNoWorkspace) {
+  const char* text =
+      "kpt.graph 1\ninput %x : f32[40, 40]\nweight %w \"w\" : f32[2]\n%y = aten.mm(%x, %x) : f32[40, 40]\n"
+      "%z = aten.mm(%y, %x) : f32[40, 40]\nreturn %z\n";
+  Executor two{make_plan(parse(text), backend, {}), weights};
+  const std::vector<Tensor> inputs = {Tensor::from<float>(DType::f32, {40, 40}, std::vector<float>(1600, 0.5f))};
+  for (int i = 0; i < 2; ++i) two.run(inputs, nullptr);
+  const auto& own = backend.device_in_hand->own;
+  ASSERT_EQ(own.size(), 2u);
+  ASSERT_GT(own[0].bytes, 0);
+  EXPECT_GE(static_cast<char*>(own[1].place), static_cast<char*>(own[0].place) + own[0].bytes);
+  EXPECT_EQ(static_cast<float*>(two.run(inputs, nullptr)[0].data)[0], 40 * 0.5f * 40 * 0.25f);
 }
 
 TEST_F(RecordingTest, CallBytesAreWhatACallThenTakes) {

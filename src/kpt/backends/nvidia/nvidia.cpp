@@ -16,15 +16,16 @@ constexpr int kOldestArch = 80;  // bf16 products and asynchronous copies, which
 class CudaRecording final : public Recording {
  public:
   CudaRecording(int device, const std::vector<RecordedPlace>& inputs, const std::vector<RecordedPlace>& outputs,
-                const std::function<void(void*)>& work)
-      : graph_(device, places(inputs), places(outputs), [&](CUstream stream) { work(stream); }) {}
+                const RecordedWork& work)
+      : graph_(device, places(inputs), places(outputs),
+               {places(work.own), [&](size_t piece, CUstream stream) { work.run(piece, stream); }}) {}
   void replay(const std::vector<const void*>& inputs, const std::vector<void*>& outputs, void* stream) override {
     graph_.launch(inputs, outputs, static_cast<CUstream>(stream));
   }
 
  private:
-  static std::vector<CudaGraphCopy> places(const std::vector<RecordedPlace>& all) {
-    std::vector<CudaGraphCopy> out;
+  static std::vector<CudaGraphPlace> places(const std::vector<RecordedPlace>& all) {
+    std::vector<CudaGraphPlace> out;
     for (const RecordedPlace& p : all) out.push_back({p.place, static_cast<size_t>(p.bytes)});
     return out;
   }
@@ -56,7 +57,7 @@ class NvidiaDevice final : public Device {
   std::string label() const override { return cat("cuda:", index_); }
   bool records() const override { return true; }
   std::unique_ptr<Recording> record(const std::vector<RecordedPlace>& inputs, const std::vector<RecordedPlace>& outputs,
-                                    const std::function<void(void*)>& work) const override {
+                                    const RecordedWork& work) const override {
     return std::make_unique<CudaRecording>(index_, inputs, outputs, work);
   }
 
