@@ -10,6 +10,7 @@
 #include "kpt/base/counters.h"
 #include "kpt/base/log.h"
 #include "kpt/base/settings.h"
+#include "kpt/runtime/frame.h"
 #include "kpt/runtime/memory.h"
 
 namespace kpt {
@@ -18,47 +19,9 @@ namespace {
 // Sets of sizes kept ready. An instance of a 24-layer model is about 300 kB, so the cache stays under 20 MB.
 constexpr size_t kShapeCache = 64;
 
-// Recordings kept by one frame. A CUDA graph of 200 kernels takes about 1 MB of device memory.
-constexpr size_t kRecordings = 16;
-// A recording copies its outputs out. Above this size the copy costs more than the launches it saves.
-constexpr int64_t kRecordedOutputs = 32 << 20;
-
-// Workspaces that a recording gives to steps of its own: cuBLASLt's products on an H200 ask for less.
-constexpr int64_t kOwnWorkspace = 1 << 20, kOwnWorkspaces = 64 << 20;
-
 int64_t bytes_of(const TensorDesc& desc) { return static_cast<int64_t>(desc.bytes()); }
-int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 }  // namespace
-
-// The state of one run.
-struct Executor::Frame {
-  // One shape's calls kept by the device. It holds the arena's addresses and those of the weights.
-  struct Recorded {
-    std::shared_ptr<const Instance> instance;
-    std::shared_ptr<const Weights> weights;
-    Memory places;  // of inputs and outputs, and workspaces of single steps
-    int64_t places_bytes = 0;
-    std::unique_ptr<Recording> recording;
-  };
-  Stream stream = nullptr;
-  Memory arena;
-  int64_t arena_bytes = 0;
-  std::list<Recorded> recordings;        // most recent first
-  std::set<const Instance*> unrecorded;  // refused by the device: run step by step
-  std::vector<char*> buffers;
-  std::vector<int64_t> symbols;
-  std::shared_ptr<const Instance> instance;  // of the last run
-  std::vector<int64_t> instance_symbols;
-};
-
-// Weights as last seen: pointers, versions, and what the prologue made of them. Immutable once published.
-struct Executor::Weights {
-  std::vector<uint64_t> versions;
-  std::vector<Tensor> tensors;              // graph order; contiguous
-  std::vector<Memory> derived;              // by buffer index of persistent buffers
-  std::map<int, size_t> derived_of_buffer;  // plan buffer -> index in derived
-};
 
 Executor::~Executor() { leave(); }
 
@@ -79,103 +42,6 @@ Executor::Executor(Plan plan, std::shared_ptr<WeightSource> weights)
   if (!plan_.prologue.empty()) prologue_ = make_instance(plan_, plan_.prologue, {});
   if (plan_.backend->executes()) weights_ = load_weights(nullptr);
   join();
-}
-
-void Executor::match_weights() {
-  std::map<std::string, size_t> index;
-  for (size_t i = 0; i < source_->size(); ++i) index[source_->fqn(i)] = i;
-  for (const Value* w : plan_.graph.weights()) {
-    auto it = index.find(w->fqn);
-    KPT_CHECK(it != index.end(), "runtime.weights", "got no tensor for weight ", w->fqn, " (%", w->name, "), want ",
-              w->type);
-    source_index_.push_back(it->second);
-  }
-  feeds_prologue_.assign(source_index_.size(), false);
-  for (const PlanStep& step : plan_.prologue)
-    for (const ValuePlace& p : step.inputs) {
-      const BufferInfo& b = plan_.buffers[static_cast<size_t>(p.buffer)];
-      if (b.kind == BufferKind::weight) feeds_prologue_[static_cast<size_t>(b.index)] = true;
-    }
-}
-
-Tensor Executor::checked_weight(size_t i) const {
-  const Value& w = *plan_.graph.weights()[i];
-  Tensor t = source_->tensor(source_index_[i]);
-  bool fits = t.desc.dtype == w.type.dtype && t.desc.sizes.rank() == w.type.rank();
-  for (int d = 0; fits && d < w.type.rank(); ++d) fits = Sym(t.desc.sizes[d]) == w.type.sizes[static_cast<size_t>(d)];
-  KPT_CHECK(fits, "runtime.weights", "got ", w.fqn, " as ", t.desc, ", want ", w.type,
-            ": it changed since the model was optimised; try optimising again");
-  return t.desc.is_contiguous() ? t : t.clone();
-}
-
-std::shared_ptr<const Executor::Weights> Executor::load_weights(const Weights* old) {
-  auto fresh = std::make_shared<Weights>();
-  bool derive = !old;
-  for (size_t i = 0; i < source_index_.size(); ++i) {
-    const uint64_t version = source_->version(source_index_[i]);
-    const bool same = old && old->versions[i] == version;
-    fresh->versions.push_back(version);
-    fresh->tensors.push_back(same ? old->tensors[i] : checked_weight(i));
-    derive |= !same && feeds_prologue_[i];
-  }
-  if (old && !derive) {
-    fresh->derived = old->derived;
-    fresh->derived_of_buffer = old->derived_of_buffer;
-  } else if (prologue_) {
-    run_prologue(*fresh);
-  }
-  return fresh;
-}
-
-void Executor::run_prologue(Weights& weights) {
-  counters_.prologue_runs++;
-  std::vector<char*> buffers(plan_.buffers.size(), nullptr);
-  std::map<int, Memory> made;
-  for (size_t i = 0; i < plan_.buffers.size(); ++i) {
-    const BufferInfo& b = plan_.buffers[i];
-    if (b.kind == BufferKind::weight)
-      buffers[i] = static_cast<char*>(weights.tensors[static_cast<size_t>(b.index)].data);
-  }
-  for (const PlanStep& step : plan_.prologue)
-    for (const ValuePlace& p : step.outputs) {
-      const int64_t bytes = plan_.buffers[static_cast<size_t>(p.buffer)].bytes.value();
-      Memory memory;
-      with_room(*plan_.device, bytes, "weights made ready", [&] { memory = plan_.device->allocate(bytes, nullptr); });
-      buffers[static_cast<size_t>(p.buffer)] = static_cast<char*>(memory.get());
-      made[p.buffer] = std::move(memory);
-    }
-  Memory workspace;
-  with_room(*plan_.device, prologue_->workspace_bytes, "the workspace of weights made ready",
-            [&] { workspace = plan_.device->allocate(prologue_->workspace_bytes, nullptr); });
-  run_steps(*prologue_, buffers, workspace.get(), nullptr, nullptr);
-  plan_.device->wait(nullptr);              // calls on any stream may read the results from here on
-  for (const PlanStep& step : plan_.steps)  // only what the steps read is kept
-    for (const ValuePlace& p : step.inputs) {
-      auto it = made.find(p.buffer);
-      if (it == made.end()) continue;
-      weights.derived_of_buffer[p.buffer] = weights.derived.size();
-      weights.derived.push_back(std::move(it->second));
-      made.erase(it);
-    }
-}
-
-int64_t Executor::derived_bytes() const {
-  std::lock_guard<std::mutex> lock(weights_mutex_);
-  int64_t total = 0;
-  if (weights_)
-    for (const auto& [buffer, index] : weights_->derived_of_buffer)
-      total += plan_.buffers[static_cast<size_t>(buffer)].bytes.value();
-  return total;
-}
-
-std::shared_ptr<const Executor::Weights> Executor::fresh_weights() {
-  std::lock_guard<std::mutex> lock(weights_mutex_);
-  for (size_t i = 0; i < source_index_.size(); ++i)
-    if (source_->version(source_index_[i]) != weights_->versions[i]) {
-      weights_ = load_weights(weights_.get());
-      break;
-    }
-  return weights_;
 }
 
 std::unique_ptr<Executor::Frame> Executor::take_frame(Stream stream) {
@@ -304,6 +170,7 @@ void Executor::grow_arena(Frame& frame, int64_t bytes) {
     log(LogLevel::info, "runtime", "event=recording_dropped reason=\"a larger arena\" count=", frame.recordings.size());
   frame.recordings.clear();  // they hold the old arena's addresses
   frame.unrecorded.clear();
+  frame.seen.clear();
   frame.arena = nullptr;  // freed before the larger one is taken
   frame.arena_bytes = 0;
   with_room(*plan_.device, bytes, "the arena of a call",
@@ -331,97 +198,6 @@ void Executor::place_buffers(Frame& frame, const Weights& weights, const std::ve
       }
     }
   }
-}
-
-// The second call of a shape is worth recording.
-bool Executor::repeats(const Frame& frame) const {
-  const Instance& instance = *frame.instance;
-  if (!plan_.device->records() || !instance.recordable || frame.unrecorded.count(&instance)) return false;
-  int64_t bytes = 0;
-  for (const TensorDesc& d : instance.outputs) bytes += bytes_of(d);
-  return bytes <= kRecordedOutputs && instance.runs.fetch_add(1, std::memory_order_relaxed) > 0;
-}
-
-// Runs the frame's instance as one recording, made first where there is none. False where it does not repeat.
-bool Executor::replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
-                      const std::vector<Tensor>& outputs) {
-  if (!repeats(frame)) return false;
-  std::vector<const void*> from;
-  std::vector<void*> to;
-  for (const Tensor& t : inputs) from.push_back(t.data);
-  for (const Tensor& t : outputs) to.push_back(t.data);
-  auto& kept = frame.recordings;
-  auto it = std::find_if(kept.begin(), kept.end(), [&](const auto& r) { return r.instance == frame.instance; });
-  if (it != kept.end() && it->weights != weights) {
-    log(LogLevel::info, "runtime", "event=recording_dropped reason=\"weights changed\" count=1");
-    it = (kept.erase(it), kept.end());
-  }
-  if (it != kept.end())
-    kept.splice(kept.begin(), kept, it);
-  else if (!record(frame, weights, inputs, outputs))
-    return false;
-  try {
-    kept.front().recording->replay(from, to, frame.stream);
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::fault) throw;
-    queued_fault(e, "replaying the recorded call");
-  }
-  counters_.replays++;
-  return true;
-}
-
-// Puts a recording of the frame's instance first. A device that refuses one (memory, an operation that it does not
-// record) is not asked again by this frame: the call runs step by step. A fault is thrown.
-bool Executor::record(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
-                      const std::vector<Tensor>& outputs) {
-  const Instance& instance = *frame.instance;
-  Frame::Recorded made{frame.instance, weights, nullptr, 0, nullptr};
-  for (const Tensor& t : inputs) made.places_bytes += aligned(bytes_of(t.desc));
-  for (const Tensor& t : outputs) made.places_bytes += aligned(bytes_of(t.desc));
-  RecordedWork work;
-  int64_t left = kOwnWorkspaces;
-  for (const BoundStep& step : instance.steps) {
-    const int64_t bytes = aligned(static_cast<int64_t>(step.launch->workspace_bytes()));
-    const bool own = bytes <= std::min(left, kOwnWorkspace);
-    work.own.push_back({nullptr, own ? bytes : 0});
-    left -= work.own.back().bytes;
-    made.places_bytes += work.own.back().bytes;
-  }
-  try {
-    with_room(*plan_.device, made.places_bytes, "what a recorded call keeps for itself",
-              [&] { made.places = plan_.device->allocate(made.places_bytes, frame.stream); });
-    std::vector<RecordedPlace> in, out;
-    std::vector<const void*> in_pointers;
-    std::vector<void*> out_pointers;
-    char* at = static_cast<char*>(made.places.get());
-    const auto place = [&](const Tensor& t, std::vector<RecordedPlace>& places) {
-      places.push_back({at, bytes_of(t.desc)});
-      return std::exchange(at, at + aligned(bytes_of(t.desc)));
-    };
-    for (const Tensor& t : inputs) in_pointers.push_back(place(t, in));
-    for (const Tensor& t : outputs) out_pointers.push_back(place(t, out));
-    for (RecordedPlace& own : work.own) own.place = std::exchange(at, at + own.bytes);
-    place_buffers(frame, *weights, in_pointers, out_pointers);
-    char* const shared = static_cast<char*>(frame.arena.get()) + instance.arena_bytes;
-    work.run = [&instance, &buffers = frame.buffers, own = work.own, shared](size_t step, Stream stream) {
-      run_step(instance, step, buffers, own[step].bytes ? own[step].place : shared, stream);
-    };
-    made.recording = plan_.device->record(in, out, work);
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::resource && e.kind() != ErrorKind::device && e.kind() != ErrorKind::launch) throw;
-    counters_.recordings_refused++;
-    log(LogLevel::warn, "runtime", "event=recording_refused kind=", name(e.kind()), " error=\"", e.what(), '"');
-    frame.unrecorded.insert(frame.instance.get());
-    return false;
-  }
-  counters_.recordings++;
-  auto& kept = frame.recordings;
-  if (kept.size() >= kRecordings) {
-    log(LogLevel::info, "runtime", "event=recording_dropped reason=\"least recently used\" count=1");
-    kept.pop_back();
-  }
-  kept.push_front(std::move(made));
-  return true;
 }
 
 namespace {

@@ -73,8 +73,8 @@ class Executor final : public Holder {
   bool replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
               const std::vector<Tensor>& outputs);
   bool record(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
-              const std::vector<Tensor>& outputs);
-  bool repeats(const Frame& frame) const;
+              const std::vector<Tensor>& outputs, const std::vector<void*>& bound);
+  bool repeats(Frame& frame, const std::vector<void*>& bound) const;
   [[noreturn]] void queued_fault(const Error& error, const char* where) const;
   Tensor allocate(const TensorDesc& desc, Stream stream) const;
   Tensor checked_weight(size_t value_index) const;
