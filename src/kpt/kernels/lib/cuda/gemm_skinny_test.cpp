@@ -8,6 +8,7 @@
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cpu/act_reference.h"
 #include "kpt/kernels/lib/cuda/emulate.h"
+#include "kpt/kernels/lib/cuda/gemm_race.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -103,11 +104,11 @@ TEST(SkinnyGemm, FillsSharedMemoryAndSaysWhyNot) {
   EXPECT_FALSE(skinny_gemm(call_of(layer, DType::f32), hopper(), 2, g));
 }
 
-TEST(SkinnyGemm, IsForFewRowsOfLargeWeights) {
-  SkinnyGemm g;
-  EXPECT_TRUE(skinny_gemm(call_of({1, 4096, 4096}), hopper(), 1, g));
-  EXPECT_TRUE(skinny_gemm(call_of({16, 4096, 14336}), hopper(), 1, g));
-  EXPECT_FALSE(skinny_gemm(call_of({64, 4096, 4096}), hopper(), 1, g));
+TEST(SkinnyGemm, RacesForFewRowsOfLargeWeights) {
+  EXPECT_TRUE(races(call_of({1, 4096, 4096}), hopper()));
+  EXPECT_TRUE(races(call_of({16, 4096, 14336}), hopper()));
+  EXPECT_FALSE(races(call_of({16, 64, 64}), hopper()));
+  EXPECT_FALSE(races(call_of({64, 4096, 4096}), hopper()));
 }
 
 class Emulated final : public Launch {
