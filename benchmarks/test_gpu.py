@@ -7,6 +7,8 @@
   sanitizer     the same under compute-sanitizer memcheck, racecheck and initcheck, operator by operator
   models        each model: right, and not under 0.98x of eager; each in a process of its own, with an empty cache
   faults        short memory, a device that is not there, a lost context: errors, and never an answer
+  lengths       BERT-base at 100 random lengths, each once: compiles after the fifth call, calls above twice the median
+                of their class (lengths in the same 64)
 
 A machine without a GPU, or a tool that is not there, is "not checked": nothing is claimed and the exit code is 0. It is
 1 where something was looked at and is not as it should be. With --limit a part ends in time and says what is left.
@@ -32,7 +34,7 @@ if not any((Path(p) / "kernel_pytorch").is_dir() for p in sys.path):
     sys.path.insert(0, str(ROOT / "python"))
 
 OK, FAILED, NOT_CHECKED, LEFT = "ok", "failed", "not checked", "left: out of time"
-PARTS = ("conformance", "sanitizer", "models", "faults")
+PARTS = ("conformance", "sanitizer", "models", "faults", "lengths")
 TOOLS = ("memcheck", "racecheck", "initcheck")
 _FILTER = "Conformance.EveryCudaKernelAgreesWithTheReference"
 LOSS = 0.98  # of eager; the interval has to lie wholly below it
@@ -396,6 +398,57 @@ def faults(job: Job) -> None:
         job.tell("faults", name, status, seconds, reason="" if good else " ".join(text.split())[-600:])
 
 
+# ---- lengths ---------------------------------------------------------------------------------------------------------
+
+_LENGTHS = """
+import json, pathlib, random, statistics, sys, time
+import torch
+import kernel_pytorch as kpt
+from models import zoo
+torch.set_grad_enabled(False)
+cache = pathlib.Path(sys.argv[1])
+model, sample = zoo.build("bert_base", (1, 128))
+to = lambda values: {name: t.cuda() for name, t in values.items()}
+model, sample = model.to("cuda", torch.bfloat16), to(sample)
+fast = kpt.auto_optimize(model, sample)
+assert fast.report.kept, fast.report.reason
+compiled = lambda: sum(1 for f in cache.rglob("*") if f.suffix == ".cubin")
+random.seed(0)
+calls = []
+for length in random.sample(range(8, 513), 100):
+    inputs = to(zoo.text(30522)(1, length))
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    fast(**inputs)
+    torch.cuda.synchronize()
+    calls.append([length, (time.perf_counter() - start) * 1e3, compiled()])
+classes = {}
+for length, ms, _ in calls:
+    classes.setdefault(length // 64, []).append(ms)
+ratios = [ms / statistics.median(classes[length // 64]) for length, ms, _ in calls]
+print("RESULT" + json.dumps({
+    "compiles_after_five": calls[-1][2] - calls[4][2],
+    "above_twice": sum(r > 2 for r in ratios), "worst_ratio": max(ratios),
+    "median_ms": statistics.median(ms for _, ms, _ in calls), "worst_ms": max(ms for _, ms, _ in calls),
+    "by_original": dict(fast.report.calls_to_original), "calls": [[n, round(ms, 3)] for n, ms, _ in calls]}))
+"""
+
+
+def lengths(job: Job) -> None:
+    with tempfile.TemporaryDirectory() as cache:
+        path = os.pathsep.join([str(ROOT / "benchmarks"), *(p for p in sys.path if p)])
+        command = [sys.executable, "-c", _LENGTHS, cache]
+        code, text, seconds = run(command, job.limit, PYTHONPATH=path, KPT_CACHE_DIR=cache)
+    lines = [line for line in text.splitlines() if line.startswith("RESULT")]
+    if not lines:
+        reason = " ".join(text.split())[-600:]
+        job.tell("lengths", "BERT-base", LEFT if code is None else FAILED, seconds, reason=reason)
+        return
+    found = json.loads(lines[-1][6:])
+    good = not found["compiles_after_five"] and not found["above_twice"] and not found["by_original"]
+    job.tell("lengths", "BERT-base", OK if good else FAILED, seconds, **found)
+
+
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -439,6 +492,8 @@ def main(argv: list[str] | None = None) -> int:
             sanitizer(job, options.sanitizer, share(options.operators or operators(), options.shard))
         elif part == "models":
             models(job, share(options.models or list(model_rows()), options.shard), options.warm)
+        elif part == "lengths":
+            lengths(job)
         else:
             faults(job)
     return summary(job.found, where)
