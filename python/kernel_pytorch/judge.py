@@ -179,6 +179,21 @@ def odd_sizes(program: Program) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if size is not None}
 
 
+# 12: kernels for up to 16 rows. The others: tiles and algorithms for more rows than the sample has.
+_FEW, _MULTIPLES = 12, (4, 2, 3)
+
+
+def other_sizes(program: Program) -> list[dict[str, int]]:
+    """Sizes within the bounds that are likely to take other kernels than the sample, one symbol changed at a time."""
+    found: list[dict[str, int]] = []
+    for of in (lambda s: _FEW, *(lambda s, m=m: m * s.hint for m in _MULTIPLES)):
+        for name, symbol in program.symbols.items():
+            size = min(of(symbol), symbol.hi)
+            if symbol.lo <= size != symbol.hint and {name: size} not in found:
+                found.append({name: size})
+    return found
+
+
 def unit_sizes(program: Program) -> dict[str, int]:
     """Size 1 wherever the capture took it on trust (see capture.Symbol.assumed_one) and the sample does not show it."""
     return {name: 1 for name, s in program.symbols.items() if s.assumed_one and s.lo <= 1 and s.hint != 1}

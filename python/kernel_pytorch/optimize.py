@@ -24,7 +24,19 @@ from .errors import (
     UnsupportedError,
     input_error,
 )
-from .judge import Case, Verdict, capture_fault, effective_level, extra_case, judge, make_case, odd_sizes, unit_sizes
+from .judge import (
+    Case,
+    Verdict,
+    capture_fault,
+    effective_level,
+    extra_case,
+    judge,
+    make_case,
+    odd_sizes,
+    other_sizes,
+    resized,
+    unit_sizes,
+)
 from .module import OptimizedModule
 from .plan import Choices, Plan, compile_plan
 from .program import Program
@@ -47,6 +59,7 @@ ALIASES = {
 # A user's own measure of quality may fall by this share.
 EVALUATE_DROP = 0.01
 TIMING_BUDGET_S = 1.5
+_SIZES_BUDGET_S = 1.0
 # Above this the memory of the plan's call is let go before the original is timed, which costs an untimed call a round.
 _LARGE_CALL = 32 << 20
 # Where the original is to be released, only so many rows of a sample are timed that the plan's call takes this much.
@@ -194,6 +207,9 @@ class _Job:
             plan = self._accept(program, plan, cases)
             plan.native.trim()  # of the largest sample
         del cases
+        if program.symbols and program.device.type == "cuda":
+            with self._phase("sizes"):
+                self._make_ready(program, plan)
         with self._phase("time"):
             plan = self._faster(program, plan)
         self.report.take_plan(plan.report)
@@ -354,6 +370,17 @@ class _Job:
         self.report.error = verdict.errors
         self.report.take_plan(plan.report)
         return plan
+
+    def _make_ready(self, program: Program, plan: Plan) -> None:
+        """On a GPU: kernels for other sizes of the first sample are compiled and chosen now, not at the first calls
+        with them. Nothing runs. As many sizes as fit the budget, the ones first that need other kernels."""
+        end = time.perf_counter() + _SIZES_BUDGET_S
+        for sizes in other_sizes(program):
+            if time.perf_counter() > end:
+                return
+            other = resized(program, self.samples[0], sizes)
+            if other is not None:
+                plan.native.call_bytes(program.flatten(other))
 
     def _users_measure_decides(self, verdict: Verdict) -> bool:
         """At level aggressive `evaluate` may stand in for the rule (but not for a kernel that throws)."""

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from kernel_pytorch import InputError, cli
 from kernel_pytorch.benchmark import systems
+from kernel_pytorch.benchmark.reference import Truth
 from kernel_pytorch.benchmark.suites import ALIASES, SUITES, Suite, on_device, suite
 
 # The rows that the design measures other software by. Their names are how they are found again.
@@ -128,3 +130,12 @@ def test_the_list_shows_suites_rows_and_systems(capsys: pytest.CaptureFixture[st
     assert "transformers = encoders + decoders" in out
     assert isinstance(SUITES["quick"], Suite)
     assert set(ALIASES) == {"transformers", "optimization"}
+
+
+def test_the_bound_of_a_result_follows_the_models_own_rounding() -> None:
+    outputs = [torch.ones(4, dtype=torch.float64)]
+    assert Truth(outputs, "fp64", None).bounds == (0.05, 0.999)
+    assert Truth(outputs, "fp64", None, (0.01, 0.99995)).bounds == (0.05, 0.999)
+    error, cosine = Truth(outputs, "fp64", None, (0.056, 0.9984)).bounds
+    assert error == pytest.approx(0.112) and cosine == pytest.approx(0.9936)
+    assert Truth(outputs, "fp64", None, (float("inf"), 0.0)).bounds == (0.05, 0.999)  # of a model without an answer

@@ -121,3 +121,14 @@ def test_defined_names_in_order() -> None:
         "kpt.graph 1\ninput %x : f32[2]\n%a = aten.f(%x) : f32[2]\n%b, %c.1 = aten.g(%a) : f32[2], i64[2]\nreturn %b\n"
     )
     assert defined(text) == ["a", "b", "c.1"]
+
+
+def test_other_sizes_are_few_many_and_within_the_bounds() -> None:
+    program, _, _ = _program("bert")
+    sizes, bounds = judge.other_sizes(program), program.symbols
+    assert {name for one in sizes for name in one} == set(bounds)
+    for one in sizes:
+        ((name, size),) = one.items()
+        assert bounds[name].lo <= size <= bounds[name].hi and size != bounds[name].hint
+    assert len({tuple(one.items()) for one in sizes}) == len(sizes)
+    assert judge.other_sizes(Program.capture(nn.Linear(8, 8).eval(), Sample((torch.randn(4, 8),), {}), False, [])) == []

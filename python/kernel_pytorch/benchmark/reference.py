@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from ..samples import Sample
 from .clock import make_clock
 from .systems import DTYPES, Work, tensors_of
 
-# The loosest rule of the judge (level aggressive): beyond it a result is wrong, whatever its time.
+# The loosest rule of the judge (level aggressive): beyond it a result is wrong, whatever its time. Where the model's
+# own rounding is larger than half of that (32 layers of bf16), twice the model's own error is the bound; an angle
+# grows with the square.
 WRONG_ERROR, WRONG_COSINE = 0.05, 0.999
 # Sizes of the ceilings: large enough that a launch costs nothing and no cache holds the copy.
 _MATMUL = {"cpu": 2048, "cuda": 8192}
@@ -33,6 +35,15 @@ class Truth:
     outputs: list[torch.Tensor]
     dtype: str
     mask: torch.Tensor | None  # [batch, length] where some positions are padding: their outputs mean nothing
+    own: tuple[float, float] = (0.0, 1.0)  # the model's own error and cosine, in the dtype of the row
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Largest error and smallest cosine of a right result."""
+        error, cosine = self.own
+        if not math.isfinite(error):
+            return WRONG_ERROR, WRONG_COSINE
+        return max(WRONG_ERROR, 2 * error), min(WRONG_COSINE, 1 - 4 * (1 - cosine))
 
     def error(self, result: Any) -> tuple[float, float]:
         """Largest relative RMSE and smallest cosine over the outputs; infinite where the outputs do not fit."""
@@ -74,7 +85,11 @@ def truth(work: Work) -> Truth:
         outputs = [t.cpu() for t in tensors_of(to(work.sample, work.device, DTYPES[wide]).call(model))]
     if work.kind == "train":
         outputs = [sum(t.double().square().mean() for t in outputs).reshape(())]
-    return Truth(outputs, wide, mask.bool().cpu() if padded else None)
+    found = Truth(outputs, wide, mask.bool().cpu() if padded else None)
+    if work.kind == "train":
+        return found
+    with torch.no_grad():
+        return replace(found, own=found.error(work.call()))
 
 
 def free_bytes(device: str) -> int:

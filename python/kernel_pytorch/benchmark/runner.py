@@ -28,7 +28,7 @@ from .clock import Clock, make_clock, warm_up
 from .limit import Deadline, RowLimitError
 from .meters import PeakMemory, clocks, cpu_seconds, energy_meter, energy_per_call
 from .records import FAILED, MISSING, WRONG, Record
-from .reference import WRONG_COSINE, WRONG_ERROR, Ceiling, Least, Truth, ceiling, least, to, truth
+from .reference import Ceiling, Least, Truth, ceiling, least, to, truth
 from .rounds import WARM_UP_CALLS, WARM_UP_S, CallFailedError, rounds
 from .suites import Row, Suite
 from .summary import HEADLINES
@@ -276,9 +276,10 @@ def _judge(record: Record, reference: Truth, result: object) -> None:
     error, cosine = reference.error(result)
     record.error = error if math.isfinite(error) else None
     record.cosine = cosine
-    if not (error <= WRONG_ERROR and cosine >= WRONG_COSINE):
+    largest, smallest = reference.bounds
+    if not (error <= largest and cosine >= smallest):
         record.status = WRONG
-        record.reason = f"error {error:.1e}, cosine {cosine:.6f} (bounds {WRONG_ERROR}, {WRONG_COSINE})"
+        record.reason = f"error {error:.1e}, cosine {cosine:.6f} (bounds {largest:.3g}, {smallest:.6g})"
 
 
 def _count_launches(built: Built) -> int:
