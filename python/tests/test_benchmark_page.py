@@ -64,6 +64,12 @@ def test_reduced_precision_of_ours_meets_rivals_of_reduced_precision() -> None:
     assert (ratio.rival, ratio.median) == ("sloppy", pytest.approx(0.1))
 
 
+def test_systems_of_the_same_dtype_count_however_exact_ours_is() -> None:
+    compiled = [*some(), record("won", "compile:reduce-overhead", 0.5, error=1e-2)]
+    won = next(r for r in summary.ratios(compiled) if r.row == "won")
+    assert (won.rival, won.median) == ("compile:reduce-overhead", pytest.approx(0.5))
+
+
 def test_the_last_line() -> None:
     lines = summary.lines(some())
     assert _LAST_LINE.match(lines[-1])

@@ -38,7 +38,7 @@ def page(records: Sequence[Record]) -> str:
             f"{html.escape(first.date)}</p>",
             "<p>Times are medians over rounds in which every system runs forwards and backwards in turn, with 95 % "
             "intervals (bootstrap over rounds). Errors are relative to a reference in f64. A rival counts against ours "
-            "where its result is about as exact.</p>"]  # fmt: skip
+            "where its result is about as exact, or where it runs in the row's own dtype.</p>"]  # fmt: skip
     for name, of_suite in suites.items():
         body += _suite(name, of_suite)
     head = f'<meta charset="utf-8"><title>KernelPyTorch benchmarks</title><style>{STYLE}</style>'

@@ -2,7 +2,8 @@
 """Ours against the best rival: row by row, and the line at the end of a suite.
 
 A rival counts where its result is about as exact as ours: e(rival) <= 2 max(e(ours), e(eager)) + 1e-6, the judge's rule
-for "no worse". So an int8 rival does not beat an f32 plan, and it does count against our own reduced precision.
+for "no worse". So an int8 rival does not beat an f32 plan, and it does count against our own reduced precision. Eager
+and torch.compile run in the row's own dtype and count whenever they are right, also where ours is much more exact.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ def rivals_of(ours: Record, row: list[Record]) -> list[Record]:
     eager = next((r.error for r in row if r.system == "eager" and r.error is not None), 0.0)
     bound = _SLACK * max(ours.error or 0.0, eager) + _FLOOR
     right = [r for r in row if not r.system.startswith("ours") and r.status == OK and r.timed]
-    return sorted((r for r in right if r.error is None or r.error <= bound), key=lambda r: r.median_ms)
+    return sorted(
+        (r for r in right if _same_dtype(r) or r.error is None or r.error <= bound), key=lambda r: r.median_ms
+    )
+
+
+def _same_dtype(record: Record) -> bool:
+    return record.system.partition(":")[0] in ("eager", "compile")
 
 
 def headline(records: list[Record]) -> str:
