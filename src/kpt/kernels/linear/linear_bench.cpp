@@ -26,6 +26,7 @@ void linear(benchmark::State& state, DType dtype, int64_t n, int64_t k, const ch
 void rows(benchmark::internal::Benchmark* b) { b->Arg(1)->Arg(16)->Arg(128)->Arg(1024)->Arg(4096)->UseRealTime(); }
 BENCHMARK_CAPTURE(linear, f32_384x384, DType::f32, 384, 384, "none", false)->Apply(rows);
 BENCHMARK_CAPTURE(linear, f32_1152x384, DType::f32, 1152, 384, "none", false)->Apply(rows);
+BENCHMARK_CAPTURE(linear, f32_1536x384, DType::f32, 1536, 384, "none", false)->Apply(rows);
 BENCHMARK_CAPTURE(linear, f32_1536x384_gelu, DType::f32, 1536, 384, "gelu", false)->Apply(rows);
 BENCHMARK_CAPTURE(linear, f32_384x1536_residual, DType::f32, 384, 1536, "none", true)->Apply(rows);
 BENCHMARK_CAPTURE(linear, bf16_1152x384, DType::bf16, 1152, 384, "none", false)->Apply(rows);
