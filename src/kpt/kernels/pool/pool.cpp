@@ -3,8 +3,10 @@
 #include <cmath>
 
 #include "kpt/base/threads.h"
+#include "kpt/kernels/lib/cpu/isa.h"
 #include "kpt/kernels/lib/launch.h"
 #include "kpt/kernels/pool/pool_problem.h"
+#include "kpt/kernels/pool/pool_row.h"
 
 namespace kpt {
 void PoolAxis::window(int64_t o, int64_t& begin, int64_t& end, int64_t& padded) const {
@@ -120,16 +122,24 @@ std::unique_ptr<Launch> launch(const Problem& p, const Pool& k, int threads) {
   const RowMap planes(x, k.planes_rank);
   const int in = p.operand_index(0);
   const int64_t out = k.h.out * k.w.out;
-  const Split split(planes.rows(), k.h.size * k.w.size * 16, threads);
+  const bool gapless = std::is_same_v<S, float> && !k.last && (k.w.step == 1 || k.w.size == 1);
+#define KPT_ENTRY(isa) isa::pool_plane
+  static constexpr PoolFn (*kTable[])(Elem) = KPT_ISA_TABLE(KPT_ENTRY);
+#undef KPT_ENTRY
+  const PoolFn dense = gapless ? kTable[static_cast<size_t>(cpu_isa())](*elem_of(x.dtype)) : nullptr;
+  const Split split(planes.rows(), k.h.size * k.w.size * (dense ? 1 : 16), threads);
   return make_launch(
       [=, dtype = x.dtype](const RunArgs& args) {
         parallel(planes.rows() ? split.tasks : 0, split.threads, [&](int64_t task, int) {
+          float* const line = static_cast<float*>(args.workspace) + (dense ? task * (k.w.size + k.w.out) : 0);
           for (int64_t i = split.begin(task, planes.rows()); i < split.begin(task + 1, planes.rows()); ++i) {
             const char* from = shifted(args.inputs[in], planes.offset(i), dtype);
             const int64_t image = k.last ? i / k.channels : i, channel = k.last ? i % k.channels : 0;
             const int64_t step = k.last ? k.channels : 1;
             char* to = shifted(args.outputs[0], image * out * step + channel, dtype);
-            if (std::is_same_v<S, float> && dtype == DType::f32) {
+            if (dense) {
+              dense({k, from, to, line});
+            } else if (std::is_same_v<S, float> && dtype == DType::f32) {
               plane<float>(
                   k, [&](int64_t at) { return reinterpret_cast<const float*>(from)[at]; },
                   [&](int64_t at, float v) { reinterpret_cast<float*>(to)[at * step] = v; });
@@ -147,7 +157,8 @@ std::unique_ptr<Launch> launch(const Problem& p, const Pool& k, int threads) {
           }
         });
       },
-      0, cat("threads ", split.threads));
+      dense ? static_cast<size_t>(split.tasks * (k.w.size + k.w.out)) * sizeof(float) : 0,
+      cat(dense ? cat(name(cpu_isa()), " rows, ") : "", "threads ", split.threads));
 }
 
 Verdict reference_supports(const Problem& p) {
