@@ -10,16 +10,15 @@ namespace kpt {
 
 // Every function of cuBLASLt that is called here. Opened at run time, as libcuda is. The structs are made in place
 // (…Init_internal with their size), so that a run needs no allocation.
-#define KPT_CUBLASLT_FUNCTIONS(X)                                                                                \
-  X(cublasLtCreate)                                                                                              \
-  X(cublasLtGetVersion)                                                                                          \
-  X(cublasLtGetStatusName)                                                                                       \
-  X(cublasLtGetStatusString)                                                                                     \
-  X(cublasLtMatmul)                                                                                              \
-  X(cublasLtMatmulAlgoGetHeuristic)                                                                              \
-  X(cublasLtMatmulAlgoCheck) X(cublasLtMatmulAlgoConfigGetAttribute) X(cublasLtMatmulDescInit_internal)          \
-      X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutInit_internal) X(cublasLtMatrixLayoutSetAttribute) \
-          X(cublasLtMatmulPreferenceInit_internal) X(cublasLtMatmulPreferenceSetAttribute)
+// Breaks lists of macros anew each time.
+// clang-format off
+#define KPT_CUBLASLT_FUNCTIONS(X)                                                                               \
+  X(cublasLtCreate) X(cublasLtGetVersion) X(cublasLtGetStatusName) X(cublasLtGetStatusString) X(cublasLtMatmul) \
+  X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulAlgoCheck) X(cublasLtMatmulAlgoConfigGetAttribute)          \
+  X(cublasLtMatmulDescInit_internal) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutInit_internal)     \
+  X(cublasLtMatrixLayoutSetAttribute) X(cublasLtMatmulPreferenceInit_internal)                                  \
+  X(cublasLtMatmulPreferenceSetAttribute)
+// clang-format on
 
 struct CublasLt {
 #define KPT_DECLARE(name) decltype(&::name) name = nullptr;

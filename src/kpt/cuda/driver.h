@@ -10,30 +10,23 @@
 namespace kpt {
 
 // Every function of libcuda that is called here. Opened at run time: the same library runs where there is no GPU.
-#define KPT_CUDA_DRIVER_FUNCTIONS(X)                                                                                \
-  X(cuInit)                                                                                                         \
-  X(cuDriverGetVersion)                                                                                             \
-  X(cuGetErrorName)                                                                                                 \
-  X(cuGetErrorString)                                                                                               \
-  X(cuDeviceGetCount)                                                                                               \
-  X(cuDeviceGet)                                                                                                    \
-  X(cuDeviceGetName)                                                                                                \
-  X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDeviceGetUuid) X(cuDevicePrimaryCtxRetain) X(cuCtxGetCurrent)     \
-      X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) X(cuMemAlloc) X(cuMemFree) X(cuMemAllocAsync)          \
-          X(cuMemFreeAsync) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async)       \
-              X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent) X(cuStreamQuery)     \
-                  X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuStreamIsCapturing) X(cuStreamGetCaptureInfo)    \
-                      X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphUpload) X(cuGraphDestroy)            \
-                          X(cuGraphExecDestroy) X(cuGraphGetNodes) X(cuGraphNodeGetType)                            \
-                              X(cuGraphExecMemcpyNodeSetParams) X(cuGraphExecKernelNodeSetParams)                   \
-                                  X(cuGraphKernelNodeGetParams) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) \
-                                      X(cuEventSynchronize) X(cuEventElapsedTime) X(cuModuleLoadData)               \
-                                          X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncSetAttribute)            \
-                                              X(cuFuncGetAttribute) X(cuLaunchKernelEx)                             \
-                                                  X(cuOccupancyMaxActiveBlocksPerMultiprocessor)                    \
-                                                      X(cuGraphNodeGetDependentNodes) X(cuGraphMemsetNodeGetParams) \
-                                                          X(cuGraphAddDependencies) X(cuGraphGetRootNodes)          \
-                                                              X(cuGraphAddKernelNode) X(cuGraphDestroyNode)
+// Breaks lists of macros anew each time.
+// clang-format off
+#define KPT_CUDA_DRIVER_FUNCTIONS(X)                                                                            \
+  X(cuInit) X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet)      \
+  X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDeviceGetUuid) X(cuDevicePrimaryCtxRetain) \
+  X(cuCtxGetCurrent) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) X(cuMemAlloc) X(cuMemFree)          \
+  X(cuMemAllocAsync) X(cuMemFreeAsync) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync)           \
+  X(cuMemsetD8Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent)           \
+  X(cuStreamQuery) X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuStreamIsCapturing)                         \
+  X(cuStreamGetCaptureInfo) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphUpload) X(cuGraphDestroy)  \
+  X(cuGraphExecDestroy) X(cuGraphGetNodes) X(cuGraphNodeGetType) X(cuGraphExecMemcpyNodeSetParams)              \
+  X(cuGraphExecKernelNodeSetParams) X(cuGraphKernelNodeGetParams) X(cuEventCreate) X(cuEventDestroy)            \
+  X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime) X(cuModuleLoadData) X(cuModuleUnload)            \
+  X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuFuncGetAttribute) X(cuLaunchKernelEx)                        \
+  X(cuOccupancyMaxActiveBlocksPerMultiprocessor) X(cuGraphNodeGetDependentNodes) X(cuGraphMemsetNodeGetParams)  \
+  X(cuGraphAddDependencies) X(cuGraphGetRootNodes) X(cuGraphAddKernelNode) X(cuGraphDestroyNode)
+// clang-format on
 
 struct CudaDriver {
 #define KPT_DECLARE(name) decltype(&::name) name = nullptr;

@@ -11,14 +11,13 @@
 namespace kpt {
 namespace {
 
-#define KPT_NVRTC_FUNCTIONS(X)                                                                                       \
-  X(nvrtcVersion)                                                                                                    \
-  X(nvrtcGetErrorString)                                                                                             \
-  X(nvrtcCreateProgram)                                                                                              \
-  X(nvrtcDestroyProgram)                                                                                             \
-  X(nvrtcCompileProgram)                                                                                             \
-  X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog) X(nvrtcGetNumSupportedArchs) \
-      X(nvrtcGetSupportedArchs)
+// Breaks lists of macros anew each time.
+// clang-format off
+#define KPT_NVRTC_FUNCTIONS(X)                                                                               \
+  X(nvrtcVersion) X(nvrtcGetErrorString) X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcCompileProgram) \
+  X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog)                      \
+  X(nvrtcGetNumSupportedArchs) X(nvrtcGetSupportedArchs)
+// clang-format on
 
 struct Nvrtc {
 #define KPT_DECLARE(name) decltype(&::name) name = nullptr;

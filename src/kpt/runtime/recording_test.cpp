@@ -93,7 +93,7 @@ class MutableWeights final : public WeightSource {
   uint64_t version(size_t) const override { return count; }
 };
 
-const char* kText =
+const char* const kText =
     "kpt.graph 1\nsym b in [1, 64] hint 4\ninput %x : f32[b, 2]\nweight %w \"w\" : f32[2]\n"
     "%y = aten.mul.Tensor(%x, %w) : f32[b, 2]\n%z = aten.relu(%y) : f32[b, 2]\nreturn %z\n";
 

@@ -6,7 +6,7 @@ namespace kpt::KPT_ISA {
 namespace {
 
 // A NaN that comes, or that is there already, stays.
-KPT_INLINE float larger(float a, float b) { return (a != a) | (a > b) ? a : b; }
+KPT_INLINE float larger(float a, float b) { return ((a != a) | (a > b)) ? a : b; }
 
 template <bool max>
 KPT_INLINE float join(float a, float b) {
