@@ -12,8 +12,8 @@ struct Divider {
 // Offset of index number n < 2^31 of some dimensions, row-major. Filled by cuda_rows() of rows.h; layouts agree.
 struct Rows {
   i32 rank;  // 0: one row, at 0
-  i64 strides[8];  // beside the rank: one line of constants is all that dense rows read
   Divider sizes[8];
+  i64 strides[8];
   i64 offset(u32 n) const {
     if (rank == 1) return n * strides[0];
     i64 at = 0;

@@ -16,8 +16,8 @@ CudaDivider cuda_divider(int64_t divisor);
 // Rows of rows.cuh, by value a kernel's parameter. Neighbouring dimensions are merged where strides allow.
 struct CudaRows {
   int32_t rank = 0;
-  int64_t strides[kMaxRank] = {};
   CudaDivider sizes[kMaxRank];
+  int64_t strides[kMaxRank] = {};
 };
 CudaRows cuda_rows(const Dims& sizes, const Dims& strides);
 CudaRows cuda_rows(const TensorDesc& desc, int leading);  // its first dimensions
