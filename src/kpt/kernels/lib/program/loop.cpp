@@ -195,11 +195,11 @@ std::unique_ptr<Launch> make_loop(Loop loop, int threads) {
 const MicroTable& micro_table() {
   switch (cpu_isa()) {
 #if defined(__x86_64__)
-    case Isa::avx512bf16: return avx512bf16::micro_table;
-    case Isa::avx512: return avx512::micro_table;
-    case Isa::avx2: return avx2::micro_table;
+    case Isa::avx512bf16: return avx512bf16::kMicroTable;
+    case Isa::avx512: return avx512::kMicroTable;
+    case Isa::avx2: return avx2::kMicroTable;
 #endif
-    default: return generic::micro_table;
+    default: return generic::kMicroTable;
   }
 }
 

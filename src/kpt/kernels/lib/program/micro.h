@@ -54,16 +54,16 @@ struct MicroTable {
 };
 
 namespace generic {
-extern const MicroTable micro_table;
+extern const MicroTable kMicroTable;
 }
 namespace avx2 {
-extern const MicroTable micro_table;
+extern const MicroTable kMicroTable;
 }
 namespace avx512 {
-extern const MicroTable micro_table;
+extern const MicroTable kMicroTable;
 }
 namespace avx512bf16 {
-extern const MicroTable micro_table;
+extern const MicroTable kMicroTable;
 }
 
 const MicroTable& micro_table();  // for cpu_isa()

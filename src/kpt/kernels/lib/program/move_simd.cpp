@@ -174,6 +174,6 @@ MoveFn storer(DType to) {
 
 }  // namespace
 
-extern const MicroTable micro_table = {micro_f32, micro_other, converter, filler, wrapper, rounder, loader, storer};
+extern const MicroTable kMicroTable = {micro_f32, micro_other, converter, filler, wrapper, rounder, loader, storer};
 
 }  // namespace kpt::KPT_ISA
