@@ -19,8 +19,6 @@ namespace {
 // Sets of sizes kept ready. An instance of a 24-layer model is about 300 kB, so the cache stays under 20 MB.
 constexpr size_t kShapeCache = 64;
 
-int64_t bytes_of(const TensorDesc& desc) { return static_cast<int64_t>(desc.bytes()); }
-
 }  // namespace
 
 Executor::~Executor() { leave(); }

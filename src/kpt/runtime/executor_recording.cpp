@@ -19,7 +19,6 @@ constexpr size_t kSeen = 8;
 // Workspaces that a recording gives to steps of its own: cuBLASLt's products on an H200 ask for less.
 constexpr int64_t kOwnWorkspace = 1 << 20, kOwnWorkspaces = 64 << 20;
 
-int64_t bytes_of(const TensorDesc& desc) { return static_cast<int64_t>(desc.bytes()); }
 int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 }  // namespace
@@ -27,7 +26,7 @@ int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 // The second call of a shape is worth recording, where large outputs lie as they did in a call before.
 bool Executor::repeats(Frame& frame, const std::vector<void*>& bound) const {
   const Instance& instance = *frame.instance;
-  if (!plan_.device->records() || !instance.recordable || frame.unrecorded.count(frame.instance)) return false;
+  if (!instance.recordable || frame.unrecorded.count(frame.instance)) return false;
   const bool again = instance.runs.fetch_add(1, std::memory_order_relaxed) > 0;
   if (std::all_of(bound.begin(), bound.end(), [](void* p) { return !p; })) return again;
   const std::pair key(frame.instance, bound);
@@ -40,6 +39,7 @@ bool Executor::repeats(Frame& frame, const std::vector<void*>& bound) const {
 // Runs the frame's instance as one recording, made first where there is none. False where it does not repeat.
 bool Executor::replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
                       const std::vector<Tensor>& outputs) {
+  if (!plan_.device->records()) return false;
   std::vector<void*> bound, to;
   for (const Tensor& t : outputs) {
     bound.push_back(bytes_of(t.desc) > kCopiedOutput ? t.data : nullptr);
@@ -110,6 +110,7 @@ bool Executor::record(Frame& frame, const std::shared_ptr<const Weights>& weight
     if (e.kind() != ErrorKind::resource && e.kind() != ErrorKind::device && e.kind() != ErrorKind::launch) throw;
     counters_.recordings_refused++;
     log(LogLevel::warn, "runtime", "event=recording_refused kind=", name(e.kind()), " error=\"", e.what(), '"');
+    std::erase_if(frame.unrecorded, [](const auto& gone) { return gone.expired(); });
     frame.unrecorded.insert(frame.instance);
     return false;
   }

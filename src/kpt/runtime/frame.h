@@ -12,6 +12,8 @@
 
 namespace kpt {
 
+inline int64_t bytes_of(const TensorDesc& desc) { return static_cast<int64_t>(desc.bytes()); }
+
 // The state of one run.
 struct Executor::Frame {
   // One shape's calls kept by the device. It holds the arena's addresses and those of the weights.
@@ -26,8 +28,9 @@ struct Executor::Frame {
   Stream stream = nullptr;
   Memory arena;
   int64_t arena_bytes = 0;
-  std::list<Recorded> recordings;                        // most recent first
-  std::set<std::shared_ptr<const Instance>> unrecorded;  // refused by the device: run step by step
+  std::list<Recorded> recordings;  // most recent first
+  // Refused by the device: run step by step. Not kept alive: sizes that the cache has let go come as new instances.
+  std::set<std::weak_ptr<const Instance>, std::owner_less<>> unrecorded;
   // Addresses of large outputs of late calls, most recent first: those that come again are worth a recording.
   std::list<std::pair<std::shared_ptr<const Instance>, std::vector<void*>>> seen;
   std::vector<char*> buffers;

@@ -137,10 +137,6 @@ namespace {
                   " or of other work queued before; KPT_SYNC=1 names the step: ", what));
 }
 
-}  // namespace
-
-namespace {
-
 struct Pointers {
   std::vector<const void*> inputs;
   std::vector<void*> outputs;

@@ -260,6 +260,24 @@ TEST_F(RecordingTest, StepsOfARecordingShareNoWorkspace) {
   EXPECT_EQ(static_cast<float*>(two.run(inputs, nullptr)[0].data)[0], 40 * 0.5f * 40 * 0.25f);
 }
 
+TEST_F(RecordingTest, SizesThatTheDeviceRefusedAreLetGoWithTheCache) {
+  backend.device_in_hand->refuse_recording = true;
+  std::string text = kText;
+  text.replace(text.find("[1, 64]"), 7, "[1, 99]");
+  Executor wide{make_plan(parse(text), backend, {}), weights};
+  const auto twice = [&](int64_t rows) {
+    const std::vector<float> x(static_cast<size_t>(2 * rows), 1);
+    for (int i = 0; i < 2; ++i) wide.run({Tensor::from<float>(DType::f32, {rows, 2}, x)}, nullptr);
+  };
+  twice(1);
+  const std::weak_ptr<const Instance> first = wide.instance({{"b", 1}});
+  for (int64_t rows = 2; rows <= 64; ++rows) twice(rows);
+  EXPECT_EQ(wide.counters().recordings_refused, 64);
+  EXPECT_FALSE(first.expired());  // the cache keeps 64 sets of sizes
+  twice(65);
+  EXPECT_TRUE(first.expired());
+}
+
 TEST_F(RecordingTest, CallBytesAreWhatACallThenTakes) {
   const std::vector<Tensor> inputs = {Tensor::from<float>(DType::f32, {64, 2}, std::vector<float>(128, 1))};
   const int64_t bytes = executor.call_bytes(inputs);
