@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/cuda/cudnn_attention.h"
 
-#include <map>
-#include <mutex>
-
 #include "kpt/base/counters.h"
 #include "kpt/cuda/cudnn_engines.h"
 #include "kpt/cuda/once.h"

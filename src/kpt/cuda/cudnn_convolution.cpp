@@ -2,7 +2,6 @@
 #include "kpt/cuda/cudnn_convolution.h"
 
 #include <algorithm>
-#include <map>
 #include <mutex>
 #include <shared_mutex>
 #include <utility>

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <mutex>
 
 #include "kpt/base/counters.h"
 #include "kpt/cuda/choices.h"
