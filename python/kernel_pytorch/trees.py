@@ -159,9 +159,8 @@ class OutputTree:
             self._kind = spec.type
         elif flat and spec.type in pytree.SUPPORTED_NODES:
             self._kind = "flat"
-            slow = pytree.SUPPORTED_NODES[spec.type].unflatten_fn
-            tensors = all(isinstance(s, int) for s in slots)
-            self._build = (_quick(slow, spec.context, len(slots)) if tensors else None) or slow
+            self._build = pytree.SUPPORTED_NODES[spec.type].unflatten_fn
+            self._looked = any(isinstance(s, self.Constant) for s in slots)  # for a quicker way, at the first result
 
     def unflatten(self, outputs: list[torch.Tensor]) -> Any:
         if self._kind == "leaf":
@@ -171,7 +170,11 @@ class OutputTree:
             return self._kind(outputs)
         values = [s.value if isinstance(s, self.Constant) else outputs[s] for s in self.slots]
         if self._kind == "flat":
-            return self._build(values, self._spec.context)
+            made = self._build(values, self._spec.context)
+            if not self._looked:
+                self._build = _quick(made, values) or self._build
+                self._looked = True
+            return made
         return pytree.tree_unflatten(values, self._spec)
 
     def tensors(self, result: Any) -> list[torch.Tensor]:
@@ -187,16 +190,16 @@ class OutputTree:
         return outputs
 
 
-def _quick(build: Callable, context: Any, leaves: int) -> Callable | None:
-    """The same as `build` for ordered dictionaries with attributes, HuggingFace's ModelOutput, whose constructor looks
-    at every field (10 us): the entries and attributes that it set for one call are set again for the next. None for
-    other types, and where a value was changed on its way."""
-    sample = [torch.empty(0) for _ in range(leaves)]
-    made = build(sample, context)
+def _quick(made: Any, tensors: list[torch.Tensor]) -> Callable | None:
+    """Builds what `made` is, of other tensors: for ordered dictionaries with attributes, HuggingFace's ModelOutput,
+    whose constructor looks at every field (10 us). The entries and attributes that it set are set again. None for
+    other types, and where a value is none of the tensors: it may have been worked out from them."""
     kind = type(made)
     if not isinstance(made, OrderedDict) or kind.__new__ is not OrderedDict.__new__ or not hasattr(made, "__dict__"):
         return None
-    place = {id(t): i for i, t in enumerate(sample)}
+    place = {id(t): i for i, t in enumerate(tensors)}
+    if len(place) != len(tensors):
+        return None
     entries = [(key, place.get(id(value))) for key, value in made.items()]
     fields = [(key, place[id(value)]) for key, value in vars(made).items() if id(value) in place]
     constants = {key: value for key, value in vars(made).items() if id(value) not in place}
