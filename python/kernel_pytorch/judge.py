@@ -186,9 +186,9 @@ _FEW, _MULTIPLES = 12, (4, 2, 3)
 def other_sizes(program: Program) -> list[dict[str, int]]:
     """Sizes within the bounds that are likely to take other kernels than the sample, one symbol changed at a time."""
     found: list[dict[str, int]] = []
-    for of in (lambda s: _FEW, *(lambda s, m=m: m * s.hint for m in _MULTIPLES)):
+    for times in (None, *_MULTIPLES):
         for name, symbol in program.symbols.items():
-            size = min(of(symbol), symbol.hi)
+            size = min(_FEW if times is None else times * symbol.hint, symbol.hi)
             if symbol.lo <= size != symbol.hint and {name: size} not in found:
                 found.append({name: size})
     return found

@@ -96,7 +96,8 @@ def auto_optimize(
     release_original: drops what the plan does not need of the original: its code, unused parameters. Afterwards
       `.original` is None, calls outside the plan's bounds raise, and `state_dict()` has the plan's weights only. Memory
       then counts during the optimisation too: of large samples only some rows of the batch are timed (all are judged).
-    progress: called with (stage, share of the stage done): capture, compile, judge, time.
+    progress: called with (stage, share of the stage done): original, capture, reference, compile, judge, on a GPU
+      sizes, time, with `evaluate` evaluate.
 
     The original is left untouched: mode, parameters, buffers, gradients and random state. A model in train mode is
     optimised as if eval() had been called. Not safe to call at the same time as other use of the same model.
@@ -379,8 +380,15 @@ class _Job:
             if time.perf_counter() > end:
                 return
             other = resized(program, self.samples[0], sizes)
-            if other is not None:
+            if other is None:
+                continue
+            try:
                 plan.native.call_bytes(program.flatten(other))
+            except KernelPyTorchError as error:
+                if getattr(error, "context_lost", False):
+                    raise
+                names = ", ".join(f"{name}={size}" for name, size in sizes.items())
+                self.report.unchecked.append(f"sizes {names}: they were not made ready: {error}")
 
     def _users_measure_decides(self, verdict: Verdict) -> bool:
         """At level aggressive `evaluate` may stand in for the rule (but not for a kernel that throws)."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -14,6 +15,9 @@ from torch import nn
 
 import kernel_pytorch as kpt
 from conftest import FAMILIES, Family, close
+from kernel_pytorch.optimize import _Job
+from kernel_pytorch.program import Program
+from kernel_pytorch.report import Report
 from kernel_pytorch.samples import normalise
 from kernel_pytorch.timing import Timing
 
@@ -290,3 +294,31 @@ def test_progress_tells_the_stages() -> None:
     seen: list[str] = []
     kpt.auto_optimize(nn.Linear(8, 8).eval(), torch.randn(4, 8), progress=lambda stage, share: seen.append(stage))
     assert list(dict.fromkeys(seen)) == ["original", "capture", "reference", "compile", "judge", "time"]
+
+
+def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -> None:
+    model, _ = mlp
+    sample = normalise(model, torch.randn(5, 32))[0]
+    program = Program.capture(model, sample, "auto", [])
+    asked: list[int] = []
+
+    def call_bytes(tensors: list[torch.Tensor]) -> int:
+        asked.append(tensors[0].shape[0])
+        if len(asked) == 1:
+            raise kpt.MemoryAllocationError("[memory] got none")
+        return 0
+
+    job = SimpleNamespace(samples=[sample], report=Report("mlp", "balanced"))
+    plan = SimpleNamespace(native=SimpleNamespace(call_bytes=call_bytes))
+    _Job._make_ready(job, program, plan)
+    assert len(asked) > 1
+    (said,) = job.report.unchecked
+    assert f"={asked[0]}" in said and "got none" in said
+
+    def lost(tensors: list[torch.Tensor]) -> int:
+        error = kpt.KernelLaunchError("[launch] gone")
+        error.context_lost = True
+        raise error
+
+    with pytest.raises(kpt.KernelLaunchError, match="gone"):
+        _Job._make_ready(job, program, SimpleNamespace(native=SimpleNamespace(call_bytes=lost)))
