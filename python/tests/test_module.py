@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import pickle
 import threading
@@ -17,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 import kernel_pytorch as kpt
 from conftest import FAMILIES, close
+from kernel_pytorch import _native, module
 from kernel_pytorch.trees import OutputTree
 
 Pair = tuple[nn.Sequential, kpt.OptimizedModule]
@@ -367,3 +369,43 @@ def test_an_ordered_dictionary_with_a_computed_field_keeps_its_constructor():
     _, spec = pytree.tree_flatten(Scaled(x))
     got = OutputTree(spec, [0]).unflatten([x])
     assert torch.equal(got.twice, 2 * x)
+
+
+def test_a_result_whose_constructor_validates_is_only_made_of_real_outputs() -> None:
+    class Checked(OrderedDict):
+        def __init__(self, x):
+            if x.dim() != 1:
+                raise ValueError("want one dimension")
+            super().__init__(x=x)
+            self.x = x
+
+    pytree.register_pytree_node(
+        Checked, lambda d: (list(d.values()), None), lambda values, _: Checked(*values), serialized_type_name="Checked"
+    )
+    _, spec = pytree.tree_flatten(Checked(torch.randn(3)))
+    tree = OutputTree(spec, [0])
+    for _ in range(3):
+        x = torch.randn(3)
+        got = tree.unflatten([x])
+        assert type(got) is Checked and got.x is x and got["x"] is x
+
+
+def test_the_native_counter_counts_changes() -> None:
+    library = _native.library()
+    changes = ctypes.c_uint64.in_dll(library, "kpt_dict_changes")
+    before = changes.value
+    assert library.kpt_dict_changed(0, None, None, None) == 0
+    assert changes.value >= before + 1
+
+
+def test_weights_are_looked_at_only_after_a_change(any_speed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = ctypes.c_uint64(0)
+    monkeypatch.setattr(module, "watch", lambda dictionaries: changes)
+    model, x = FAMILIES["mlp"]().model.eval(), _x()
+    fast = kpt.auto_optimize(model, x)
+    before = fast(x)
+    model[3].weight = nn.Parameter(torch.randn(8, 64))
+    assert torch.equal(fast(x), before)  # as long as the counter is silent nobody looks
+    changes.value += 1
+    assert close(fast(x), model(x))
+    assert _by_plan(fast)
