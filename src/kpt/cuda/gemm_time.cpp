@@ -52,7 +52,7 @@ GemmTimed time_gemm(const GemmSetup& setup, const std::vector<cublasLtMatmulHeur
   const Layout layout(setup.gemm, cuda_devices().at(static_cast<size_t>(setup.device)).l2_bytes);
   CudaScratch scratch(layout.bytes(), timer.stream());
   if (!scratch) return {keep_nan ? -1 : 0, 0};
-  scratch.fill(0x3c);  // 0.0115 as f32 and bf16, 1.06 as f16
+  scratch.fill_normal();
   std::vector<CudaTimer::Work> works;
   for (size_t i = 0; i < std::min<size_t>(candidates.size(), quick ? 3 : candidates.size()); ++i)
     works.push_back([&, i](int turn) {

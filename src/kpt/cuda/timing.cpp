@@ -2,6 +2,8 @@
 #include "kpt/cuda/timing.h"
 
 #include <algorithm>
+#include <bit>
+#include <random>
 
 namespace kpt {
 namespace {
@@ -118,6 +120,22 @@ CudaScratch::CudaScratch(int64_t bytes, CUstream stream) : stream_(stream), byte
 CudaScratch::~CudaScratch() {
   // As above: a failed free shows at the next call.
   if (base_) cuda().cuMemFreeAsync(base_, stream_);
+}
+
+void CudaScratch::fill_normal() {
+  static const std::vector<uint16_t> numbers = [] {
+    std::mt19937 random(0);
+    std::normal_distribution<float> normal;
+    std::vector<uint16_t> out(size_t{1} << 19);
+    for (uint16_t& x : out) x = static_cast<uint16_t>(std::bit_cast<uint32_t>(normal(random)) >> 16);
+    return out;
+  }();
+  int64_t done = std::min<int64_t>(bytes_, static_cast<int64_t>(numbers.size() * sizeof(uint16_t)));
+  cuda_check(cuda().cuMemcpyHtoDAsync(base_, numbers.data(), static_cast<size_t>(done), stream_), kWhere);
+  for (; done < bytes_; done += std::min(done, bytes_ - done))
+    cuda_check(cuda().cuMemcpyDtoDAsync(base_ + static_cast<CUdeviceptr>(done), base_,
+                                        static_cast<size_t>(std::min(done, bytes_ - done)), stream_),
+               kWhere);
 }
 
 void CudaScratch::fill(unsigned char byte) {

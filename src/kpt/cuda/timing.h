@@ -56,6 +56,9 @@ class CudaScratch {
   explicit operator bool() const { return base_ != 0; }
   char* data() const { return reinterpret_cast<char*>(base_); }
   void fill(unsigned char byte);
+  // Normal random bf16 (as f16 between 0.3 and 2.5, either sign): equal numbers would draw less power than those of a
+  // model, and a GPU at its power limit would look faster than it is.
+  void fill_normal();
 
  private:
   CUstream stream_;
