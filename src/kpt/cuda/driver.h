@@ -25,7 +25,8 @@ namespace kpt {
   X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime) X(cuModuleLoadData) X(cuModuleUnload)            \
   X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuFuncGetAttribute) X(cuLaunchKernelEx)                        \
   X(cuOccupancyMaxActiveBlocksPerMultiprocessor) X(cuGraphNodeGetDependentNodes) X(cuGraphMemsetNodeGetParams)  \
-  X(cuGraphAddDependencies) X(cuGraphGetRootNodes) X(cuGraphAddKernelNode) X(cuGraphDestroyNode)
+  X(cuGraphAddDependencies) X(cuGraphGetRootNodes) X(cuGraphAddKernelNode) X(cuGraphDestroyNode)           \
+  X(cuTensorMapEncodeTiled)
 // clang-format on
 
 struct CudaDriver {

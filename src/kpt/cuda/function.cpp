@@ -144,12 +144,17 @@ void cuda_launch(const CudaFunction& function, const CudaShape& shape, void** pa
   config.blockDimZ = shape.block[2];
   config.sharedMemBytes = shape.shared_bytes;
   config.hStream = stream;
-  CUlaunchAttribute attribute{};
+  CUlaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
   if (shape.overlap) {
+    CUlaunchAttribute& attribute = attributes[config.numAttrs++];
     attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
     attribute.value.programmaticStreamSerializationAllowed = 1;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
+  }
+  if (shape.cluster > 1) {
+    CUlaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    attribute.value.clusterDim = {shape.cluster, 1, 1};
   }
   cuda_check(cuda().cuLaunchKernelEx(&config, function.handle, params, nullptr), where, ErrorKind::launch);
 }

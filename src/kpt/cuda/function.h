@@ -33,6 +33,7 @@ struct CudaShape {
   std::array<uint32_t, 3> grid{1, 1, 1}, block{1, 1, 1};
   uint32_t shared_bytes = 0;
   bool overlap = false;
+  uint32_t cluster = 1;  // neighbours along x that run at the same time and see each other's shared memory: 8 at most
 };
 KPT_API void cuda_launch(const CudaFunction& function, const CudaShape& shape, void** params, CUstream stream,
                          std::string_view where);

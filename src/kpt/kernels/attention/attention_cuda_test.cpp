@@ -249,6 +249,8 @@ class EmulatedLaunch final : public Launch {
           case CudaParam::Kind::output: pointers[i] = static_cast<char*>(args.outputs[index]) + p.offset; break;
           case CudaParam::Kind::workspace: pointers[i] = static_cast<char*>(args.workspace) + p.offset; break;
           case CudaParam::Kind::value: break;
+          case CudaParam::Kind::input_matrix:
+          case CudaParam::Kind::output_matrix: throw_error(ErrorKind::internal, "test", "boxes are not emulated");
         }
         addresses.push_back(p.kind == CudaParam::Kind::value ? const_cast<char*>(p.bytes.data())
                                                              : static_cast<void*>(&pointers[i]));

@@ -33,6 +33,20 @@ void expand(const std::string& path, std::set<std::string>& seen, std::string& o
   }
 }
 
+CUtensorMap encode(const CudaMatrix& m, const void* at, std::string_view where) {
+  alignas(64) CUtensorMap map;
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(m.columns), static_cast<cuuint64_t>(m.rows)};
+  const cuuint64_t step[] = {static_cast<cuuint64_t>(m.row_step) * size_of(m.dtype)};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(m.box_columns), static_cast<cuuint32_t>(m.box_rows)};
+  const cuuint32_t every[] = {1, 1};
+  const auto type = m.dtype == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  cuda_check(cuda().cuTensorMapEncodeTiled(&map, type, 2, const_cast<void*>(at), sizes, step, box, every,
+                                           CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                           CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+             where);
+  return map;
+}
+
 class CudaLaunch final : public Launch {
  public:
   explicit CudaLaunch(CudaWork work) : work_(std::move(work)), device_(current_cuda_device()) {
@@ -51,8 +65,16 @@ class CudaLaunch final : public Launch {
       const CudaCall& call = work_.calls[i];
       constexpr size_t kMost = 64;
       KPT_ASSERT(call.params.size() <= kMost, "kernels.cuda", call.params.size(), " parameters");
+      constexpr size_t kMostMatrices = 4;
       const char* pointers[kMost];
       void* addresses[kMost];
+      CUtensorMap maps[kMostMatrices];
+      size_t matrices = 0;
+      const auto map = [&](const CudaParam& param, const void* at) {
+        KPT_ASSERT(matrices < kMostMatrices, "kernels.cuda", "more than ", kMostMatrices, " matrices");
+        maps[matrices] = encode(param.matrix, at, call.program.name);
+        return &maps[matrices++];
+      };
       for (size_t p = 0; p < call.params.size(); ++p) {
         const CudaParam& param = call.params[p];
         const auto index = static_cast<size_t>(param.index);
@@ -61,6 +83,8 @@ class CudaLaunch final : public Launch {
           case CudaParam::Kind::input: pointers[p] = static_cast<const char*>(args.inputs[index]) + param.offset; break;
           case CudaParam::Kind::output: pointers[p] = static_cast<char*>(args.outputs[index]) + param.offset; break;
           case CudaParam::Kind::workspace: pointers[p] = static_cast<char*>(args.workspace) + param.offset; break;
+          case CudaParam::Kind::input_matrix: addresses[p] = map(param, args.inputs[index]); break;
+          case CudaParam::Kind::output_matrix: addresses[p] = map(param, args.outputs[index]); break;
           case CudaParam::Kind::value: addresses[p] = const_cast<char*>(param.bytes.data()); break;
         }
       }

@@ -7,17 +7,33 @@
 
 namespace kpt {
 
+// A matrix that the copy engine moves in boxes (CUtensorMap, sm_90 on), swizzled in shared memory by 128 bytes. Columns
+// are contiguous, row_step (elements) is a multiple of 16 bytes, a row of a box is 128 bytes. Its address must be a
+// multiple of 16.
+struct CudaMatrix {
+  DType dtype = DType::bf16;  // of 16 bits
+  int64_t rows = 0, columns = 0, row_step = 0;
+  int box_rows = 0, box_columns = 0;
+};
+
 // One argument of a CUDA kernel, in the order of its parameters.
 struct CudaParam {
-  enum class Kind : uint8_t { input, output, workspace, value };
+  enum class Kind : uint8_t { input, output, workspace, value, input_matrix, output_matrix };
   Kind kind = Kind::value;
   int index = 0;            // input, output: position in Problem::inputs / outputs
   int64_t offset = 0;       // bytes behind the operand's or the workspace's start
   std::vector<char> bytes;  // value: as the kernel's parameter lies in memory
+  CudaMatrix matrix{};
 };
-inline CudaParam in_param(int index, int64_t offset = 0) { return {CudaParam::Kind::input, index, offset, {}}; }
-inline CudaParam out_param(int index, int64_t offset = 0) { return {CudaParam::Kind::output, index, offset, {}}; }
-inline CudaParam work_param(int64_t offset = 0) { return {CudaParam::Kind::workspace, 0, offset, {}}; }
+inline CudaParam in_param(int index, int64_t offset = 0) { return {CudaParam::Kind::input, index, offset, {}, {}}; }
+inline CudaParam out_param(int index, int64_t offset = 0) { return {CudaParam::Kind::output, index, offset, {}, {}}; }
+inline CudaParam work_param(int64_t offset = 0) { return {CudaParam::Kind::workspace, 0, offset, {}, {}}; }
+inline CudaParam in_matrix_param(int index, const CudaMatrix& m) {
+  return {CudaParam::Kind::input_matrix, index, 0, {}, m};
+}
+inline CudaParam out_matrix_param(int index, const CudaMatrix& m) {
+  return {CudaParam::Kind::output_matrix, index, 0, {}, m};
+}
 // A number or a plain struct, by value; types must match the kernel's parameter exactly (int64_t for long long).
 template <class T>
 CudaParam value_param(const T& value) {
