@@ -265,8 +265,11 @@ std::unique_ptr<Launch> make_unaligned_gemm(GemmCall call, const GpuTraits& gpu)
 
 std::unique_ptr<Launch> make_cuda_gemm(GemmCall call, const GpuTraits& gpu) {
   PaddedGemm padded;
-  if (pad_gemm(call, padded)) return make_padded_gemm(std::move(padded), make_unaligned_gemm(std::move(call), gpu));
-  auto library = std::make_unique<CudaGemmLaunch>(call, gpu);
+  std::unique_ptr<Launch> library;
+  if (pad_gemm(call, padded))
+    library = make_padded_gemm(std::move(padded), make_unaligned_gemm(call, gpu));
+  else
+    library = std::make_unique<CudaGemmLaunch>(call, gpu);
   if (races(call, gpu)) return make_raced_gemm(std::move(call), gpu, std::move(library));
   return library;
 }

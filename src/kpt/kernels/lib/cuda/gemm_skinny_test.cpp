@@ -108,7 +108,7 @@ TEST(SkinnyGemm, RacesForFewRowsOfLargeWeights) {
   EXPECT_TRUE(races(call_of({1, 4096, 4096}), hopper()));
   EXPECT_TRUE(races(call_of({16, 4096, 14336}), hopper()));
   EXPECT_FALSE(races(call_of({16, 64, 64}), hopper()));
-  EXPECT_FALSE(races(call_of({64, 4096, 4096}), hopper()));
+  EXPECT_FALSE(races(call_of({300, 256, 4096}), hopper()));
 }
 
 class Emulated final : public Launch {

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cuts as a pure function, the programs without spills, and on a Hopper GPU every cut against the reference.
+#include "kpt/kernels/lib/cuda/gemm_narrow.h"
+
+#include <gtest/gtest.h>
+
+#include "kpt/cuda/nvrtc.h"
+#include "kpt/kernels/conformance.h"
+#include "kpt/kernels/lib/cuda/gemm_race.h"
+
+namespace kpt {
+namespace {
+
+GpuTraits hopper() { return {90, 132, 50 << 20, 227 << 10}; }
+
+struct Product {
+  int64_t m, n, k;
+  Act act = Act::none;
+  bool bias = true, residual = false, w_along_depth = true;
+};
+
+GemmCall call_of(const Product& p, DType d = DType::bf16) {
+  GemmCall call;
+  call.dtype = d;
+  GemmProblem& g = call.product;
+  g.elem = d == DType::f16 ? Elem::f16 : Elem::bf16;
+  g.m = p.m, g.n = p.n, g.k = p.k, g.x_m = p.k, g.y_m = p.n;
+  g.w_n = p.w_along_depth ? p.k : 1, g.w_k = p.w_along_depth ? 1 : p.n;
+  g.has_bias = p.bias, g.act = p.act, g.has_residual = p.residual, g.residual_m = p.n;
+  call.at = {0, 1, p.bias ? 2 : -1, p.residual ? (p.bias ? 3 : 2) : -1};
+  return call;
+}
+
+TEST(NarrowGemm, FewBytesForTheBusiestMultiprocessor) {
+  const std::vector<NarrowGemm> deep = narrow_gemms(call_of({128, 768, 3072}), hopper());
+  ASSERT_EQ(deep.size(), 3u);
+  EXPECT_EQ(deep[0].groups, 1);
+  EXPECT_EQ(deep[0].split, 4);
+  EXPECT_EQ(deep[0].blocks(), 96);
+  EXPECT_EQ(deep[0].arguments.stages, 12);  // all steps of a block are in flight at once
+  EXPECT_EQ(narrow_gemms(call_of({128, 1024, 1024}), hopper())[0].split, 2);
+  const std::vector<NarrowGemm> flat = narrow_gemms(call_of({128, 3072, 768, Act::gelu}), hopper());
+  EXPECT_EQ(flat[0].split, 1);
+  for (const std::vector<NarrowGemm>& cuts : {deep, flat})
+    for (const NarrowGemm& g : cuts) {
+      const CudaCall call = plan_narrow_gemm(g).calls[0];
+      EXPECT_LE(call.shape.shared_bytes + 1024, 227u << 10);
+      EXPECT_EQ(call.shape.grid[0] % call.shape.cluster, 0u);
+      EXPECT_LE(g.split, g.arguments.steps);
+    }
+}
+
+TEST(NarrowGemm, KnowsWhatItCannotDo) {
+  const Product layer{128, 768, 768};
+  EXPECT_FALSE(narrow_gemms(call_of(layer), hopper()).empty());
+  EXPECT_TRUE(narrow_gemms(call_of(layer), {80, 108, 40 << 20, 164 << 10}).empty());
+  EXPECT_TRUE(narrow_gemms(call_of(layer, DType::f32), hopper()).empty());
+  EXPECT_TRUE(narrow_gemms(call_of({16, 768, 768}), hopper()).empty());
+  EXPECT_TRUE(narrow_gemms(call_of({257, 768, 768}), hopper()).empty());
+  EXPECT_TRUE(narrow_gemms(call_of({128, 770, 768}), hopper()).empty());
+  EXPECT_TRUE(narrow_gemms(call_of({128, 768, 764}), hopper()).empty());
+  EXPECT_TRUE(narrow_gemms(call_of({128, 128, 128}), hopper()).empty());
+  EXPECT_TRUE(races(call_of(layer), hopper()));
+}
+
+TEST(NarrowGemm, CompilesWithoutSpills) {
+  if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
+  for (const DType d : {DType::bf16, DType::f16})
+    for (const Act act : {Act::none, Act::gelu, Act::gelu_tanh, Act::silu, Act::relu, Act::tanh, Act::sigmoid})
+      for (int groups : {1, 2})
+        for (int split : {1, 2, 4, 8}) {
+          NarrowGemm g = narrow_gemms(call_of({128, 768, 1024, act, true, true, split != 2}, d), hopper()).at(0);
+          g.groups = groups, g.split = split;
+          EXPECT_EQ(check_cuda_work(plan_narrow_gemm(g), 90), "") << static_cast<int>(act);
+        }
+}
+
+conformance::Case case_of(const Product& p, DType d) {
+  using conformance::dense;
+  TensorDesc w = dense(d, {p.n, p.k});
+  if (!p.w_along_depth) w.strides = {1, p.n};
+  std::vector<TensorDesc> inputs = {dense(d, {p.m, p.k}), w};
+  AttrList args = {In{0}, In{1}, None{}, None{}};
+  if (p.bias) {
+    args[2] = In{2};
+    inputs.push_back(dense(d, {p.n}));
+  }
+  if (p.residual) {
+    args[3] = In{static_cast<int>(inputs.size())};
+    inputs.push_back(dense(d, {p.m, p.n}));
+  }
+  const char* act = p.act == Act::gelu ? "gelu" : p.act == Act::silu ? "silu" : "none";
+  conformance::Case c = conformance::make_case(cat("narrow ", p.m, " ", p.n, " ", p.k), "kpt.linear", inputs, args,
+                                               {{"act", act}}, {dense(d, {p.m, p.n})}, p.k);
+  c.ranges = {{-1, 1}, {-1, 1}, {-1, 1}, {-1, 1}};
+  c.scale = 1;
+  return c;
+}
+
+TEST(NarrowGemm, OnAGpuAgreesWithTheReference) {
+  if (!cuda_here()) GTEST_SKIP() << "not checked: " << cuda_here().reason;
+  if (cuda_devices()[0].arch != 90) GTEST_SKIP() << "not checked: a GPU that is no Hopper";
+  const CudaGuard guard(0);
+  for (const DType d : {DType::bf16, DType::f16})
+    for (const Product& p :
+         {Product{17, 520, 136, Act::silu}, Product{70, 72, 1544, Act::none, true, true},
+          Product{140, 136, 520, Act::gelu, false, false, false}, Product{130, 136, 488, Act::none, false, true}})
+      for (int groups : {1, 2})
+        for (int split : {1, 2, 4, 8}) {
+          NarrowGemm g = narrow_gemms(call_of(p, d), hopper()).at(0);
+          if (g.arguments.steps < split) continue;
+          g.groups = groups, g.split = split;
+          g.arguments.early = split % 3 == 1;
+          g.arguments.stages = std::min({(g.arguments.steps + split - 1) / split, 6});  // some walk around the ring
+          Kernel kernel{"kpt.linear",
+                        "kpt",
+                        "cuda",
+                        "narrow",
+                        0,
+                        [](const Problem&) { return yes(); },
+                        [&](const Problem&) { return make_cuda_launch(plan_narrow_gemm(g)); }};
+          conformance::Case c = case_of(p, d);
+          c.problem.gpu = hopper();
+          EXPECT_EQ(conformance::check(kernel, c), "")
+              << p.m << " x " << p.n << " x " << p.k << " groups " << groups << " split " << split;
+        }
+}
+
+}  // namespace
+}  // namespace kpt
