@@ -14,7 +14,7 @@ constexpr size_t kRecordings = 16;
 // A recording copies its outputs out, which at 3 TB/s costs 10 us for this many bytes. A larger output is written where
 // it belongs, and the recording holds for calls that get the same memory for it: PyTorch's allocator gives back the
 // one or two blocks that a loop uses in turn.
-constexpr int64_t kCopiedOutput = 16 << 20;
+constexpr int64_t kCopiedOutput = 8 << 20;
 constexpr size_t kSeen = 8;
 // Workspaces that a recording gives to steps of its own: cuBLASLt's products on an H200 ask for less.
 constexpr int64_t kOwnWorkspace = 1 << 20, kOwnWorkspaces = 64 << 20;
