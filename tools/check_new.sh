@@ -5,13 +5,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kpt=$PWD/${BUILD:-build}/bin/kpt
+# Headers that came with Python packages: the copy has no environment of its own.
+mapfile -t headers < <(sed -n 's/^\(KPT_CU[A-Z_]*INCLUDE\):PATH=/-D\1=/p' "${BUILD:-build}/CMakeCache.txt")
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z | tar --null -T - -c | tar -x -C "$copy"
 cd "$copy"
 git init -q && git add -A && git -c user.name=check -c user.email=check@localhost commit -qm "before"
 for kind in kernel pass fusion backend; do "$kpt" new "$kind" "demo_$kind"; done
-cmake -S . -B build -G Ninja >/dev/null
+cmake -S . -B build -G Ninja "${headers[@]}" >/dev/null
 cmake --build build
 ctest --test-dir build --output-on-failure
 for room in kernels:DemoKernel passes:DemoPass fusion:DemoFusion backends:DemoBackendBackend; do

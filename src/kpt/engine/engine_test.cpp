@@ -42,7 +42,7 @@ class Editable final : public WeightSource {
   std::vector<uint64_t> versions;
 };
 
-const char* kMlp =
+const char* const kMlp =
     "kpt.graph 1\nsym b in [1, 64] hint 4\ninput %x : f32[b, 16]\n"
     "weight %wq \"q.weight\" : f32[16, 16]\nweight %wk \"k.weight\" : f32[16, 16]\nweight %wv \"v.weight\" : f32[16, "
     "16]\n"
@@ -109,7 +109,7 @@ TEST(Engine, AWeightEditedInPlaceIsSeenAlsoThroughMergedWeights) {
 }
 
 // One step of a model with state: row %i of the cache becomes x, then the cache is summed.
-const char* kState =
+const char* const kState =
     "kpt.graph 1\ninput %x : f32[1, 4]\ninput %i : i64[1]\nweight %c \"cache\" : f32[3, 4]\n"
     "%r = aten.relu(%x) : f32[1, 4]\n%n = kpt.write_(%c, %i, %r, dim=0) : f32[3, 4]\n"
     "%y = aten.sum.dim_IntList(%n, dim=[0], keepdim=false, dtype=none) : f32[4]\nreturn %y\n";

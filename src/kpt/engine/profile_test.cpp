@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-const char* kTwoSteps =
+const char* const kTwoSteps =
     "kpt.graph 1\nsym b in [1, 64] hint 4\ninput %x : f32[b, 16]\nweight %w \"w\" : f32[8, 16]\n"
     "%y = aten.linear(%x, %w, none) : f32[b, 8]\n%z = aten.softmax.int(%y, dim=1) : f32[b, 8]\nreturn %z\n";
 

@@ -46,8 +46,8 @@ bool bind_attr(Match& m, const std::string& name, const Attr& attr) {
 
 // `attr` is null where the node has no such argument.
 bool match_term(const Term& term, const Attr* attr, const Node& node, Match& m) {
-  static const Attr kNone;
-  if (!attr) attr = &kNone;
+  static const Attr nothing;
+  if (!attr) attr = &nothing;
   Value* value = attr->is<In>() ? node.inputs[static_cast<size_t>(attr->as<In>().index)] : nullptr;
   const Attr* plain = value ? scalar_constant(value) : attr;
   switch (term.kind) {
@@ -68,11 +68,11 @@ bool match_term(const Term& term, const Attr* attr, const Node& node, Match& m) 
 
 bool match_arguments(const PatternLine& line, const Node& node, bool swapped, Match& m) {
   const size_t n = std::max(line.args.size(), node.args.size());
-  static const Term kNone;
+  static const Term nothing;
   for (size_t i = 0; i < n; ++i) {
     const size_t from = swapped && i < 2 ? 1 - i : i;
     const Attr* attr = from < node.args.size() ? &node.args[from] : nullptr;
-    if (!match_term(i < line.args.size() ? line.args[i] : kNone, attr, node, m)) return false;
+    if (!match_term(i < line.args.size() ? line.args[i] : nothing, attr, node, m)) return false;
   }
   for (const auto& [name, term] : line.kwargs)
     if (!match_term(term, find(node.kwargs, name), node, m)) return false;

@@ -320,9 +320,9 @@ Pattern parse_pattern(std::string_view text, std::string_view fusion) {
 }
 
 bool commutes(std::string_view op) {
-  static const std::set<std::string_view> kOps = {"aten.add.Tensor", "aten.mul.Tensor",  "aten.maximum",
-                                                  "aten.minimum",    "aten.logical_and", "aten.logical_or"};
-  return kOps.count(op) > 0;
+  static const std::set<std::string_view> ops = {"aten.add.Tensor", "aten.mul.Tensor",  "aten.maximum",
+                                                 "aten.minimum",    "aten.logical_and", "aten.logical_or"};
+  return ops.count(op) > 0;
 }
 
 std::optional<double> number(const Attr& attr) {

@@ -65,7 +65,7 @@ TEST(Mutation, EveryLineDeletedOrDoubled) {
 
 TEST(Mutation, RandomBytesAndSwaps) {
   std::mt19937_64 random(1);
-  constexpr std::string_view alphabet = "%()[],:=\"@\\ \n-+*/.eE0159sbxnaift\xFF";
+  constexpr std::string_view kAlphabet = "%()[],:=\"@\\ \n-+*/.eE0159sbxnaift\xFF";
   size_t refused = 0;
   constexpr size_t kRounds = 6000;
   for (size_t round = 0; round < kRounds; ++round) {
@@ -73,8 +73,8 @@ TEST(Mutation, RandomBytesAndSwaps) {
     for (uint64_t n = 1 + random() % 3; n > 0; --n) {
       const size_t i = random() % text.size(), k = random() % text.size();
       switch (random() % 4) {
-        case 0: text[i] = alphabet[random() % alphabet.size()]; break;
-        case 1: text.insert(i, 1, alphabet[random() % alphabet.size()]); break;
+        case 0: text[i] = kAlphabet[random() % kAlphabet.size()]; break;
+        case 1: text.insert(i, 1, kAlphabet[random() % kAlphabet.size()]); break;
         case 2: std::swap(text[i], text[k]); break;
         default: text.insert(i, text.substr(k, random() % 20));
       }

@@ -31,7 +31,7 @@ std::string text(const std::optional<Layout>& l) {
   return out;
 }
 
-const char* kHeads =
+const char* const kHeads =
     "input %x : f32[b, s, 384]\n%v = aten.reshape(%x, shape=[b, s, 12, 32]) : f32[b, s, 12, 32]\n"
     "%p = aten.permute(%v, dims=[0, 2, 1, 3]) : f32[b, 12, s, 32]\n";
 

@@ -18,7 +18,7 @@ Plan plan_of(const std::string& text, bool prologue = true) {
   return make_plan(parse(text), *backend_registry().find("null"), options);
 }
 
-const char* kChain =
+const char* const kChain =
     "kpt.graph 1\nsym b in [1, 64] hint 4\ninput %x : f32[b, 256]\nweight %w \"w\" : f32[256, 256]\n"
     "%a = aten.relu(%x) : f32[b, 256]\n%c = aten.tanh(%a) : f32[b, 256]\n%d = aten.relu(%c) : f32[b, 256]\n"
     "%e = aten.tanh(%d) : f32[b, 256]\nreturn %e\n";

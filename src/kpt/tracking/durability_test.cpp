@@ -71,7 +71,7 @@ void say_outcome(int out, const std::function<void()>& body) {
 // In memory where that is possible: a kill spares the page cache, so a disk adds nothing but waiting, and without the
 // waiting more kills fall into the writing itself.
 std::filesystem::path fast_folder() {
-  const char* kMemory = "/dev/shm";
+  const char* const kMemory = "/dev/shm";
   return access(kMemory, W_OK) == 0 ? kMemory : std::filesystem::temp_directory_path();
 }
 

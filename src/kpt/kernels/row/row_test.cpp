@@ -24,9 +24,9 @@ Case row(const std::string& text, std::vector<TensorDesc> inputs, std::vector<Te
   return c;
 }
 
-const char* kSoftmax = "m=row_max(i0);a=sub(i0,m);b=exp(a);s=row_sum(b);y=div(b,s);out y";
-const char* kRms = "a=to_f32(i0);q=mul(a,a);m=row_mean(q);e=add(m,1e-5);r=rsqrt(e);n=mul(a,r);y=mul(n,i1);out y";
-const char* kBoth = "m=row_mean(i0);d=sub(i0,m);lo=row_min(i0);y=add(d,lo);out y,m";
+const char* const kSoftmax = "m=row_max(i0);a=sub(i0,m);b=exp(a);s=row_sum(b);y=div(b,s);out y";
+const char* const kRms = "a=to_f32(i0);q=mul(a,a);m=row_mean(q);e=add(m,1e-5);r=rsqrt(e);n=mul(a,r);y=mul(n,i1);out y";
+const char* const kBoth = "m=row_mean(i0);d=sub(i0,m);lo=row_min(i0);y=add(d,lo);out y,m";
 
 const bool kCases = conformance::add("kpt.row", [](DType d) {
   std::vector<Case> cases;

@@ -34,7 +34,7 @@ CudaCall pointwise(const std::string& text, const std::vector<TensorDesc>& input
   return work.calls.at(0);
 }
 
-const char* kAdd = "a=add(i0,i1);out a";
+const char* const kAdd = "a=add(i0,i1);out a";
 
 TEST(Generate, ANewShapeCompilesNothing) {
   const auto text = [](const Dims& sizes) {
