@@ -9,6 +9,10 @@ namespace {
 constexpr int64_t kLeastRows = 17, kMostRows = 256;
 constexpr int64_t kLeastWeights = int64_t{1} << 16;  // smaller ones take as long as a launch by any kernel
 constexpr size_t kMostCuts = 3;
+struct Cut {
+  int groups, split;
+};
+constexpr Cut kCuts[] = {{1, 1}, {1, 2}, {1, 4}, {2, 1}, {2, 4}};  // others won nowhere, or by less than 5 %
 // What meeting in shared memory and a second warpgroup cost, in bytes that a multiprocessor could have read meanwhile
 // (about 100 KiB a microsecond): from times of sixteen products on an H200.
 int64_t meeting_bytes(int split) { return split == 1 ? 0 : split == 2 ? 56 << 10 : split == 4 ? 128 << 10 : 200 << 10; }
@@ -27,6 +31,14 @@ bool fits(const GemmCall& call, const GemmProblem& p, const GpuTraits& gpu) {
   if ((p.n | p.k | p.x_m | w_row | p.y_m | (p.has_residual ? p.residual_m : 0)) % 8) return false;
   if (p.x_m < p.k || w_row < (p.w_k == 1 ? p.k : p.n)) return false;  // rows that overlap
   return p.n * p.k >= kLeastWeights && std::max(p.n, p.k) <= 1 << 24;
+}
+
+CudaProgram program_of(const GemmCall& call, int groups, int split) {
+  return {"lib/cuda/gemm_narrow.cu",
+          cuda_text("lib/cuda/gemm_narrow.cu"),
+          {cat("ELEM=", cuda_type(call.dtype)), cat("ACT=", static_cast<int>(call.product.act)), cat("GROUPS=", groups),
+           cat("SPLIT=", split), cat("W_ALONG_DEPTH=", int{call.product.w_k == 1})},
+          "gemm_narrow"};
 }
 
 }  // namespace
@@ -52,22 +64,28 @@ std::vector<NarrowGemm> narrow_gemms(const GemmCall& call, const GpuTraits& gpu)
   a.beta = static_cast<float>(p.beta);
   // Bytes that the busiest multiprocessor reads: what a small product takes, beside the same start and end of all.
   std::vector<std::pair<int64_t, NarrowGemm>> cuts;
-  for (g.groups = 1; g.groups <= 2; ++g.groups)
-    for (g.split = 1; g.split <= 8; g.split *= 2) {
-      const int64_t steps = ceil_div(a.steps, g.split);
-      const int64_t room = (gpu.shared_bytes - kBarriers - sums_bytes(g.groups)) / g.step_bytes();
-      if (g.split > a.steps || room < 2) continue;
-      a.stages = static_cast<int>(std::min({steps, room, int64_t{kNarrowStages}}));
-      // Large clusters that fill a multiprocessor each seldom find all of them free.
-      const bool alone = 2 * g.shared_bytes() > gpu.shared_bytes;
-      const int64_t places = std::max(1, alone && g.split > 2 ? gpu.multiprocessors * 3 / 4 : gpu.multiprocessors);
-      const int64_t rounds = ceil_div(g.blocks(), places);
-      if (rounds > 2) continue;
-      cuts.emplace_back(rounds * steps * g.step_bytes() + meeting_bytes(g.split) + (g.groups - 1) * kSecondGroup, g);
-    }
+  for (const Cut& cut : kCuts) {
+    g.groups = cut.groups, g.split = cut.split;
+    const int64_t steps = ceil_div(a.steps, g.split);
+    const int64_t room = (gpu.shared_bytes - kBarriers - sums_bytes(g.groups)) / g.step_bytes();
+    if (g.split > a.steps || room < 2) continue;
+    a.stages = static_cast<int>(std::min({steps, room, int64_t{kNarrowStages}}));
+    // Large clusters that fill a multiprocessor each seldom find all of them free.
+    const bool alone = 2 * g.shared_bytes() > gpu.shared_bytes;
+    const int64_t places = std::max(1, alone && g.split > 2 ? gpu.multiprocessors * 3 / 4 : gpu.multiprocessors);
+    const int64_t rounds = ceil_div(g.blocks(), places);
+    if (rounds > 2) continue;
+    cuts.emplace_back(rounds * steps * g.step_bytes() + meeting_bytes(g.split) + (g.groups - 1) * kSecondGroup, g);
+  }
   std::stable_sort(cuts.begin(), cuts.end(), [](const auto& l, const auto& r) { return l.first < r.first; });
   std::vector<NarrowGemm> out;
   for (size_t i = 0; i < std::min(cuts.size(), kMostCuts); ++i) out.push_back(std::move(cuts[i].second));
+  return out;
+}
+
+std::vector<CudaProgram> narrow_programs(const GemmCall& call) {
+  std::vector<CudaProgram> out;
+  for (const Cut& cut : kCuts) out.push_back(program_of(call, cut.groups, cut.split));
   return out;
 }
 
@@ -75,11 +93,7 @@ CudaWork plan_narrow_gemm(const NarrowGemm& g) {
   const GemmProblem& p = g.call.product;
   const GemmOperands& at = g.call.at;
   CudaCall call;
-  call.program = {"lib/cuda/gemm_narrow.cu",
-                  cuda_text("lib/cuda/gemm_narrow.cu"),
-                  {cat("ELEM=", cuda_type(g.call.dtype)), cat("ACT=", static_cast<int>(p.act)),
-                   cat("GROUPS=", g.groups), cat("SPLIT=", g.split), cat("W_ALONG_DEPTH=", int{g.w_along_depth})},
-                  "gemm_narrow"};
+  call.program = program_of(g.call, g.groups, g.split);
   call.shape.grid = {static_cast<uint32_t>(ceil_div(p.n, kNarrowColumns) * g.split),
                      static_cast<uint32_t>(ceil_div(p.m, g.groups * 64)), 1};
   call.shape.block[0] = static_cast<uint32_t>(g.groups * 128 + 32);

@@ -21,6 +21,9 @@ struct NarrowGemm {
 // cannot do it: bf16 or f16, no batch, no factor, depth contiguous in x and either axis in w, sizes and row strides
 // multiples of 8.
 std::vector<NarrowGemm> narrow_gemms(const GemmCall& call, const GpuTraits& gpu);
+// Every program that a product of the same type, activation and layout may take at other sizes: compiled with the
+// first, so that a new length compiles nothing.
+std::vector<CudaProgram> narrow_programs(const GemmCall& call);
 // All operands must start on 16 bytes.
 CudaWork plan_narrow_gemm(const NarrowGemm& gemm);
 

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "kpt/cuda/nvrtc.h"
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cuda/gemm_race.h"
@@ -50,6 +52,15 @@ TEST(NarrowGemm, FewBytesForTheBusiestMultiprocessor) {
     }
 }
 
+TEST(NarrowGemm, NoSizeTakesAProgramThatIsNotCompiledAhead) {
+  std::set<std::vector<std::string>> ahead;
+  for (const CudaProgram& p : narrow_programs(call_of({64, 768, 768}))) ahead.insert(p.defines);
+  EXPECT_EQ(ahead.size(), 5u);
+  for (int64_t m = 17; m <= 256; ++m)
+    for (const NarrowGemm& g : narrow_gemms(call_of({m, 768, 768}), hopper()))
+      EXPECT_TRUE(ahead.count(plan_narrow_gemm(g).calls[0].program.defines)) << m;
+}
+
 TEST(NarrowGemm, KnowsWhatItCannotDo) {
   const Product layer{128, 768, 768};
   EXPECT_FALSE(narrow_gemms(call_of(layer), hopper()).empty());
@@ -65,14 +76,16 @@ TEST(NarrowGemm, KnowsWhatItCannotDo) {
 
 TEST(NarrowGemm, CompilesWithoutSpills) {
   if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
-  for (const DType d : {DType::bf16, DType::f16})
-    for (const Act act : {Act::none, Act::gelu, Act::gelu_tanh, Act::silu, Act::relu, Act::tanh, Act::sigmoid})
-      for (int groups : {1, 2})
-        for (int split : {1, 2, 4, 8}) {
-          NarrowGemm g = narrow_gemms(call_of({128, 768, 1024, act, true, true, split != 2}, d), hopper()).at(0);
-          g.groups = groups, g.split = split;
-          EXPECT_EQ(check_cuda_work(plan_narrow_gemm(g), 90), "") << static_cast<int>(act);
-        }
+  const auto check = [](DType d, Act act, bool w_along_depth) {
+    for (CudaProgram& program : narrow_programs(call_of({128, 768, 1024, act, true, true, w_along_depth}, d))) {
+      CudaCall call;
+      call.program = std::move(program);
+      EXPECT_EQ(check_cuda_work({{call}, 0, ""}, 90), "") << static_cast<int>(act);
+    }
+  };
+  for (const Act act : {Act::none, Act::gelu, Act::silu, Act::tanh}) check(DType::bf16, act, true);
+  check(DType::bf16, Act::none, false);
+  check(DType::f16, Act::gelu_tanh, false);
 }
 
 conformance::Case case_of(const Product& p, DType d) {

@@ -60,6 +60,7 @@ class RacedGemm final : public Launch {
   RacedGemm(GemmCall call, const GpuTraits& gpu, std::unique_ptr<Launch> library)
       : call_(std::move(call)),
         device_(current_cuda_device()),
+        gpu_(gpu),
         library_(std::move(library)),
         ways_(own_ways(call_, gpu)) {}
 
@@ -68,6 +69,8 @@ class RacedGemm final : public Launch {
     static OncePerKey<Race> races;
     const Race& race = races.get(device_, key(), [&] { return decide(); });
     how_ = race.how;
+    if (!narrow_gemms(call_, gpu_).empty())
+      for (const CudaProgram& program : narrow_programs(call_)) cuda_function(program, device_);
     if (race.winner == 0) return;
     config_ = ways_[race.winner - 1].work.config;
     own_ = make_cuda_launch(std::move(ways_[race.winner - 1].work));
@@ -111,7 +114,8 @@ class RacedGemm final : public Launch {
       const std::lock_guard<std::mutex> lock(mutex);
       int& last = last_winner();
       if (last >= 0 && store.count(family()) >= kTimedShapes) {
-        race.winner = static_cast<size_t>(last);
+        // Of cuts the order goes by size: the first one, where it is a cut that won.
+        race.winner = static_cast<size_t>(!ways_.empty() && ways_[0].head_start > 0 ? std::min(last, 1) : last);
         race.how = "as for another size";
       } else if (time(race, store)) {
         last = static_cast<int>(race.winner);
@@ -171,6 +175,7 @@ class RacedGemm final : public Launch {
 
   GemmCall call_;
   int device_;
+  GpuTraits gpu_;
   std::unique_ptr<Launch> library_, own_;
   std::vector<Way> ways_;
   std::string config_, how_;
