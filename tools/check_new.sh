@@ -16,7 +16,7 @@ for kind in kernel pass fusion backend; do "$kpt" new "$kind" "demo_$kind"; done
 cmake -S . -B build -G Ninja "${headers[@]}" >/dev/null
 cmake --build build
 ctest --test-dir build --output-on-failure
-for room in kernels:DemoKernel passes:DemoPass fusion:DemoFusion backends:DemoBackendBackend; do
+for room in kernels:DemoKernel passes:DemoPass fusion:Patterns backends:DemoBackendBackend; do
   "build/src/kpt/${room%%:*}/kpt_${room%%:*}_test" --gtest_filter="${room#*:}.*" | grep -q '\[  PASSED  \] [1-9]' ||
     { echo "check_new: the tests of ${room#*:} did not run" >&2; exit 1; }
 done

@@ -137,6 +137,8 @@ def test_new_leaf_builds_and_passes_its_test(kpt, build, copy, kind, folder):
             f'namespace kpt {{ std::string_view pattern_text(std::string_view) {{ return R"kpt({text})kpt"; }} }}\n'
         )
         sources.append(stub)
+        cases = (leaf / "test.kpt").read_text()  # the room's patterns_test runs them: tools/check_new.sh
+        assert "=>\nkpt.graph 1" in cases and "=> no: " in cases
     program = copy / "leaf_test"
     flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", f"-I{copy}/src"]
     libraries = [f"-L{build}/lib", "-lkpt", f"-Wl,-rpath,{build}/lib", "-lgtest", "-lgtest_main", "-lpthread"]
