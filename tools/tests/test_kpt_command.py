@@ -133,8 +133,10 @@ def test_new_leaf_builds_and_passes_its_test(kpt, build, copy, kind, folder):
         text = (leaf / "pattern.kpt").read_text()
         stub = copy / "pattern_text.cpp"
         stub.write_text(
-            '#include "kpt/fusion/pattern.h"\n'
-            f'namespace kpt {{ std::string_view pattern_text(std::string_view) {{ return R"kpt({text})kpt"; }} }}\n'
+            '#include <gtest/gtest.h>\n#include "kpt/fusion/pattern.h"\n'
+            f'namespace kpt {{ std::string_view pattern_text(std::string_view) {{ return R"kpt({text})kpt"; }}\n'
+            "void register_demo_leaf(FusionRegistry&);\n"
+            "TEST(Leaf, Registers) { FusionRegistry r; register_demo_leaf(r); EXPECT_EQ(r.ordered().size(), 1u); } }\n"
         )
         sources.append(stub)
         cases = (leaf / "test.kpt").read_text()  # the room's patterns_test runs them: tools/check_new.sh
