@@ -28,11 +28,11 @@ GemmProblem folded(const GemmCall& call) {
   return p;
 }
 
-// Our ways of doing a product, by its rows: gemm_skinny.cu (up to 16) with 1, 2 and 4 tiles, gemm_narrow.cu,
-// gemm_wide.cu.
+// Ways of doing a product: gemm_skinny.cu (up to 16 rows) with 1, 2 and 4 tiles, cuts of gemm_narrow.cu, gemm_wide.cu.
+enum class Kind : uint8_t { library, skinny, narrow, wide };
 struct Way {
+  Kind kind;
   CudaWork work;
-  double head_start = 0;  // microseconds that count for it
 };
 
 // Beside a library's kernel, one of ours lets the next kernel begin early: a next product finds its weights fetched.
@@ -43,10 +43,10 @@ std::vector<Way> own_ways(const GemmCall& call, const GpuTraits& gpu) {
   std::vector<Way> ways;
   SkinnyGemm skinny;
   for (int tiles : {1, 2, 4})
-    if (skinny_gemm(call, gpu, tiles, skinny)) ways.push_back({plan_skinny_gemm(skinny), 0});
-  for (const NarrowGemm& narrow : narrow_gemms(call, gpu)) ways.push_back({plan_narrow_gemm(narrow), kNextBeginsEarly});
+    if (skinny_gemm(call, gpu, tiles, skinny)) ways.push_back({Kind::skinny, plan_skinny_gemm(skinny)});
+  for (const NarrowGemm& narrow : narrow_gemms(call, gpu)) ways.push_back({Kind::narrow, plan_narrow_gemm(narrow)});
   WideGemm wide;
-  if (wide_gemm(call, gpu, wide)) ways.push_back({plan_wide_gemm(wide), 0});
+  if (wide_gemm(call, gpu, wide)) ways.push_back({Kind::wide, plan_wide_gemm(wide)});
   return ways;
 }
 
@@ -60,7 +60,6 @@ class RacedGemm final : public Launch {
   RacedGemm(GemmCall call, const GpuTraits& gpu, std::unique_ptr<Launch> library)
       : call_(std::move(call)),
         device_(current_cuda_device()),
-        gpu_(gpu),
         library_(std::move(library)),
         ways_(own_ways(call_, gpu)) {}
 
@@ -69,8 +68,7 @@ class RacedGemm final : public Launch {
     static OncePerKey<Race> races;
     const Race& race = races.get(device_, key(), [&] { return decide(); });
     how_ = race.how;
-    if (!narrow_gemms(call_, gpu_).empty())
-      for (const CudaProgram& program : narrow_programs(call_)) cuda_function(program, device_);
+    compile_cuts();
     if (race.winner == 0) return;
     config_ = ways_[race.winner - 1].work.config;
     own_ = make_cuda_launch(std::move(ways_[race.winner - 1].work));
@@ -94,13 +92,38 @@ class RacedGemm final : public Launch {
   }
   std::string key() const {
     const GemmProblem p = folded(call_);
-    return cat(family(), " m", p.m, " x ", p.x_m, " y ", p.y_m, " r ", p.residual_m);
+    std::string out = cat(family(), " m", p.m, " x ", p.x_m, " y ", p.y_m, " r ", p.residual_m);
+    for (const Way& way : ways_) out += cat(" | ", way.work.config);  // a kept number means these
+    return out;
   }
 
-  // The winner of the family's last race, -1 before the first.
-  int& last_winner() const {
-    static std::map<std::pair<int, std::string>, int> winners;
-    return winners.try_emplace({device_, family()}, -1).first->second;
+  // Cuts go by size: a new length must find all of them compiled.
+  void compile_cuts() const {
+    if (std::none_of(ways_.begin(), ways_.end(), [](const Way& way) { return way.kind == Kind::narrow; })) return;
+    static OncePerKey<bool> compiled;
+    const GemmProblem& p = call_.product;
+    compiled.get(device_, cat(call_.dtype, ' ', static_cast<int>(p.act), ' ', p.w_k == 1), [&] {
+      for (const CudaProgram& program : narrow_programs(call_)) cuda_function(program, device_);
+      return true;
+    });
+  }
+
+  // What won the family's last race; no way before the first.
+  struct Last {
+    bool known = false;
+    Kind kind = Kind::library;
+    size_t winner = 0;
+  };
+  Last& last_winner() const {
+    static std::map<std::pair<int, std::string>, Last> winners;
+    return winners[{device_, family()}];
+  }
+  // The way at this size that is most like it: of cuts the best one comes first.
+  size_t like(const Last& last) const {
+    if (last.kind == Kind::library || last.kind == Kind::skinny) return last.winner;
+    for (size_t way = 0; way < ways_.size(); ++way)
+      if (ways_[way].kind == last.kind) return way + 1;
+    return 0;
   }
 
   Race decide() {
@@ -112,13 +135,12 @@ class RacedGemm final : public Launch {
       race.how = cat("kept choice of ", kept->microseconds, " us");
     } else {
       const std::lock_guard<std::mutex> lock(mutex);
-      int& last = last_winner();
-      if (last >= 0 && store.count(family()) >= kTimedShapes) {
-        // Of cuts the order goes by size: the first one, where it is a cut that won.
-        race.winner = static_cast<size_t>(!ways_.empty() && ways_[0].head_start > 0 ? std::min(last, 1) : last);
+      Last& last = last_winner();
+      if (last.known && store.count(family()) >= kTimedShapes) {
+        race.winner = like(last);
         race.how = "as for another size";
       } else if (time(race, store)) {
-        last = static_cast<int>(race.winner);
+        last = {true, race.winner == 0 ? Kind::library : ways_[race.winner - 1].kind, race.winner};
       }
     }
     if (race.winner > ways_.size()) race.winner = 0;
@@ -164,18 +186,19 @@ class RacedGemm final : public Launch {
     }
     const std::vector<double> times = timer.times(works, false);
     std::vector<double> counted = times;
-    for (size_t way = 0; way < ways_.size(); ++way) counted[way + 1] -= ways_[way].head_start;
+    bool early = false;
+    for (size_t way = 0; way < ways_.size(); ++way)
+      if (ways_[way].kind == Kind::narrow) early = true, counted[way + 1] -= kNextBeginsEarly;
     race.winner = static_cast<size_t>(std::max(0, fastest(counted)));
     race.how = "timed:";
     for (double t : times) race.how += cat(" ", t);
-    race.how += cat(" us", ways_[0].head_start > 0 ? cat(", ours counted ", ways_[0].head_start, " us less") : "");
+    race.how += early ? cat(" us, narrow counted ", kNextBeginsEarly, " us less") : " us";
     store.add(family(), key(), {{race.winner}, times[race.winner]});
     return true;
   }
 
   GemmCall call_;
   int device_;
-  GpuTraits gpu_;
   std::unique_ptr<Launch> library_, own_;
   std::vector<Way> ways_;
   std::string config_, how_;
