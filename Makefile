@@ -40,12 +40,12 @@ run: build  ## optimise MiniLM on examples/sentences.txt and show what was done
 	@$(PY) -m kernel_pytorch.demo
 
 test: build  ## everything that needs no accelerator
+	@$(PY) tools/check_layers.py
+	@$(PY) tools/check_size.py
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@$(PY) -m pytest -q tools/tests
 	@$(PY) -m pytest -q python/tests
-	@$(PY) tools/check_layers.py
 	@$(PY) tools/check_docs.py --build $(BUILD)
-	@$(PY) tools/check_size.py
 
 lint: build  ## clang-format, ruff, clang-tidy (BASE=main: only files that differ from that commit)
 	@tools/setup_system.sh lint
