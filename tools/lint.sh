@@ -18,6 +18,6 @@ failed=0
 ((${#cpp[@]} == 0)) || .venv/bin/clang-format --dry-run -Werror "${cpp[@]}" || failed=1
 .venv/bin/ruff check -q python tools benchmarks || failed=1
 .venv/bin/ruff format -q --check python tools benchmarks || failed=1
-((${#tidy[@]} == 0)) || printf '%s\n' "${tidy[@]}" | xargs -P "$jobs" -n 1 clang-tidy --quiet -p "$build" --extra-arg=-Wno-unknown-warning-option 2>/dev/null || failed=1
+((${#tidy[@]} == 0)) || printf '%s\n' "${tidy[@]}" | xargs -P "$jobs" -n 1 clang-tidy --quiet -p "$build" --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-unknown-pragmas 2>/dev/null || failed=1
 ((failed)) && { echo "lint: faults above (make format lays files out)" >&2; exit 1; }
 echo "lint: ${#cpp[@]} C++ files laid out well, ${#tidy[@]} checked for names, Python clean"

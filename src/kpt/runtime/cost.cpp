@@ -44,8 +44,8 @@ int64_t convolution_flops(const Problem& p) {
 // Operators of ATen outside the table that are known to hold products: their count is not known, and must not pass for
 // none.
 bool may_hold_products(const Problem& p) {
-  constexpr std::array<std::string_view, 6> known = {"lstm", "gru", "rnn", "einsum", "mm", "conv"};
-  return p.op.starts_with("aten.") && std::any_of(known.begin(), known.end(), [&](std::string_view part) {
+  constexpr std::array<std::string_view, 6> kKnown = {"lstm", "gru", "rnn", "einsum", "mm", "conv"};
+  return p.op.starts_with("aten.") && std::any_of(kKnown.begin(), kKnown.end(), [&](std::string_view part) {
            return p.op.find(part) != std::string::npos;
          });
 }

@@ -71,8 +71,8 @@ void say_outcome(int out, const std::function<void()>& body) {
 // In memory where that is possible: a kill spares the page cache, so a disk adds nothing but waiting, and without the
 // waiting more kills fall into the writing itself.
 std::filesystem::path fast_folder() {
-  const char* const kMemory = "/dev/shm";
-  return access(kMemory, W_OK) == 0 ? kMemory : std::filesystem::temp_directory_path();
+  const char* const memory = "/dev/shm";
+  return access(memory, W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
 }
 
 // A child records as fast as it can and names each id once record() has returned; it is killed at a random moment.

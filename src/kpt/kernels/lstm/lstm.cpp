@@ -76,42 +76,43 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 // One layer in one direction: from[s, b] has `inputs` numbers, to[s, b] has directions * hidden.
 void run_layer(const Problem& p, const RunArgs& args, const Lstm& l, int64_t layer, int64_t direction,
                const std::vector<double>& from, std::vector<double>& to) {
-  const int64_t which = layer * l.directions + direction, H = l.hidden;
+  const int64_t which = layer * l.directions + direction, hidden = l.hidden;
   const Lstm::Weights& w = l.weights[static_cast<size_t>(which)];
   const auto in = [&](int i, int64_t at) {
     return i < 0
                ? 0.0
                : load_as_double(p.inputs[0].dtype, shifted(args.inputs[i], at, p.inputs[static_cast<size_t>(i)].dtype));
   };
-  const int64_t inputs = layer ? l.directions * H : l.inputs;
+  const int64_t inputs = layer ? l.directions * hidden : l.inputs;
   for (int64_t b = 0; b < l.batch; ++b) {
-    std::vector<double> h(static_cast<size_t>(H)), c(h), next(h);
-    for (int64_t u = 0; u < H; ++u) {
-      h[static_cast<size_t>(u)] = in(l.h0, (which * l.batch + b) * H + u);
-      c[static_cast<size_t>(u)] = in(l.c0, (which * l.batch + b) * H + u);
+    std::vector<double> h(static_cast<size_t>(hidden)), c(h), next(h);
+    for (int64_t u = 0; u < hidden; ++u) {
+      h[static_cast<size_t>(u)] = in(l.h0, (which * l.batch + b) * hidden + u);
+      c[static_cast<size_t>(u)] = in(l.c0, (which * l.batch + b) * hidden + u);
     }
     for (int64_t t = 0; t < l.steps; ++t) {
       const int64_t s = direction ? l.steps - 1 - t : t;
-      for (int64_t u = 0; u < H; ++u) {
+      for (int64_t u = 0; u < hidden; ++u) {
         double gate[4];
         for (int64_t g = 0; g < 4; ++g) {
-          const int64_t row = g * H + u;
+          const int64_t row = g * hidden + u;
           gate[g] = in(w.b_ih, row) + in(w.b_hh, row);
           for (int64_t k = 0; k < inputs; ++k)
             gate[g] += in(w.ih, row * inputs + k) * from[static_cast<size_t>((s * l.batch + b) * inputs + k)];
-          for (int64_t k = 0; k < H; ++k) gate[g] += in(w.hh, row * H + k) * h[static_cast<size_t>(k)];
+          for (int64_t k = 0; k < hidden; ++k) gate[g] += in(w.hh, row * hidden + k) * h[static_cast<size_t>(k)];
         }
         double& cell = c[static_cast<size_t>(u)];
         cell = sigmoid(gate[1]) * cell + sigmoid(gate[0]) * std::tanh(gate[2]);
         next[static_cast<size_t>(u)] = sigmoid(gate[3]) * std::tanh(cell);
-        to[static_cast<size_t>(((s * l.batch + b) * l.directions + direction) * H + u)] = next[static_cast<size_t>(u)];
+        to[static_cast<size_t>(((s * l.batch + b) * l.directions + direction) * hidden + u)] =
+            next[static_cast<size_t>(u)];
       }
       h = next;
     }
     Tensor hn{p.outputs[1], args.outputs[1], nullptr}, cn{p.outputs[2], args.outputs[2], nullptr};
-    for (int64_t u = 0; u < H; ++u) {
-      hn.set((which * l.batch + b) * H + u, h[static_cast<size_t>(u)]);
-      cn.set((which * l.batch + b) * H + u, c[static_cast<size_t>(u)]);
+    for (int64_t u = 0; u < hidden; ++u) {
+      hn.set((which * l.batch + b) * hidden + u, h[static_cast<size_t>(u)]);
+      cn.set((which * l.batch + b) * hidden + u, c[static_cast<size_t>(u)]);
     }
   }
 }

@@ -51,11 +51,11 @@ bool rename(Site& s) {
 
 // `%x, other=2` -> `%x, 2` under the name of the tensor form.
 bool scalar_form(Site& s) {
-  static const std::map<std::string_view, std::string_view> kStem{
+  static const std::map<std::string_view, std::string_view> stems{
       {"aten.__and__", "aten.bitwise_and"}, {"aten.__or__", "aten.bitwise_or"}, {"aten.__xor__", "aten.bitwise_xor"}};
   std::string_view stem = std::string_view(s.node.op).substr(0, s.node.op.rfind('.'));
-  const auto other = kStem.find(stem);
-  if (other != kStem.end()) stem = other->second;
+  const auto other = stems.find(stem);
+  if (other != stems.end()) stem = other->second;
   const Attr number = s.kw("other");
   if (number.is_none()) return false;
   Kwargs rest;

@@ -243,11 +243,11 @@ class ChannelsLast {
 
   // An add or an activation of a convolution that nobody else reads becomes part of it; the value that stands for `v`.
   Value* into_convolution(Value* v) {
-    static const std::map<std::string, std::string, std::less<>> kActs{
+    static const std::map<std::string, std::string, std::less<>> acts{
         {"aten.relu", "relu"}, {"aten.silu", "silu"}, {"aten.tanh", "tanh"}, {"aten.sigmoid", "sigmoid"}};
     Node& node = *v->producer;
-    const auto act = kActs.find(node.op);
-    if (act != kActs.end()) {
+    const auto act = acts.find(node.op);
+    if (act != acts.end()) {
       Value* conv = node.inputs[0];
       if (!absorbs(conv, v)) return v;
       return absorb(node, conv, operand_at(*conv->producer, 3).value, act->second);

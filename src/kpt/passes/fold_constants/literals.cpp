@@ -87,7 +87,7 @@ std::optional<Literal> literal(const Operand& o) {
 using Function = double (*)(double, double, double);
 
 Function function_of(std::string_view op) {
-  static const std::vector<std::pair<std::string_view, Function>> kTable{
+  static const std::vector<std::pair<std::string_view, Function>> table{
       {"aten.add.Tensor", [](double a, double b, double) { return a + b; }},
       {"aten.sub.Tensor", [](double a, double b, double) { return a - b; }},
       {"aten.mul.Tensor", [](double a, double b, double) { return a * b; }},
@@ -107,7 +107,7 @@ Function function_of(std::string_view op) {
       {"aten.where.self", [](double c, double a, double b) { return c != 0 ? a : b; }},
       {"aten._to_copy", [](double a, double, double) { return a; }},
   };
-  for (const auto& [name, f] : kTable)
+  for (const auto& [name, f] : table)
     if (name == op) return f;
   return nullptr;
 }

@@ -67,29 +67,29 @@ KPT_INLINE void add_products(VecF (&acc)[kLanes], const T* const (&a)[R], const 
 template <int R, class T>
 inline void dot_tile(float* out, int64_t out_row, Side<T> rows, int64_t row_count, Side<T> lanes, int64_t lane_count,
                      int64_t k_count) {
-  constexpr int L = kLanes / R;
+  constexpr int kL = kLanes / R;
   VecF acc[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) acc[i] = VecF{};
   const T* a[R];
-  const T* b[L];
+  const T* b[kL];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) a[r] = rows.p + (r < row_count ? r : row_count - 1) * rows.i;
 #pragma GCC unroll 16
-  for (int l = 0; l < L; ++l) b[l] = lanes.p + (l < lane_count ? l : lane_count - 1) * lanes.i;
-  add_products<R, L>(acc, a, b, k_count);
+  for (int l = 0; l < kL; ++l) b[l] = lanes.p + (l < lane_count ? l : lane_count - 1) * lanes.i;
+  add_products<R, kL>(acc, a, b, k_count);
   float total[kLanes];
   store(total, sums(acc));
   for (int r = 0; r < R && r < row_count; ++r)
-    for (int l = 0; l < L && l < lane_count; ++l) out[r * out_row + l] = total[r * L + l];
+    for (int l = 0; l < kL && l < lane_count; ++l) out[r * out_row + l] = total[r * kL + l];
 }
 
 template <int R, class T>
 inline void dot_rows(float* out, int64_t out_row, Side<T> rows, int64_t row_count, Side<T> lanes, int64_t lane_count,
                      int64_t k_count) {
-  constexpr int L = kLanes / R;
+  constexpr int kL = kLanes / R;
   for (int64_t r = 0; r < row_count; r += R)
-    for (int64_t l = 0; l < lane_count; l += L)
+    for (int64_t l = 0; l < lane_count; l += kL)
       dot_tile<R, T>(out + r * out_row + l, out_row, {rows.p + r * rows.i, rows.i, 1}, row_count - r,
                      {lanes.p + l * lanes.i, lanes.i, 1}, lane_count - l, k_count);
 }

@@ -101,12 +101,12 @@ KPT_INLINE void pair_tile(float* out, int64_t out_row, const Bf16* a, int64_t a_
 
 template <int R, int V>
 KPT_INLINE void pair_rows(float* out, const Bf16* a, int64_t a_row, int64_t rows, const float* panel, int64_t k_count) {
-  constexpr int64_t out_row = V * kLanes;
-  for (; rows >= R; rows -= R, out += R * out_row, a += R * a_row) {
+  constexpr int64_t kOutRow = V * kLanes;
+  for (; rows >= R; rows -= R, out += R * kOutRow, a += R * a_row) {
     int64_t k = 0;  // blocks as in tile.h: two products a step, so as many steps
     do {
       const int64_t count = k_count - k < 2 * kSumBlock ? k_count - k : 2 * kSumBlock;
-      pair_tile<R, V>(out, out_row, a + k, a_row, panel + k / 2 * out_row, count / 2, count % 2, k > 0);
+      pair_tile<R, V>(out, kOutRow, a + k, a_row, panel + k / 2 * kOutRow, count / 2, count % 2, k > 0);
       k += count;
     } while (k < k_count);
   }

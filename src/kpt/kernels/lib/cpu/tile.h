@@ -109,11 +109,11 @@ KPT_INLINE void rest_of_rows(float* out, int64_t out_row, InPlace a, int64_t row
 template <int V>
 __attribute__((noinline)) void multiply_v(float* out, int64_t out_row, InPlace a, int64_t rows, const float* panel,
                                           int64_t panel_k, int64_t k_count, bool accumulate) {
-  constexpr int R = tile_rows<V>();
+  constexpr int kR = tile_rows<V>();
   if (a.k == 1)
-    rest_of_rows<R, V, true>(out, out_row, a, rows, panel, panel_k, k_count, accumulate);
+    rest_of_rows<kR, V, true>(out, out_row, a, rows, panel, panel_k, k_count, accumulate);
   else
-    rest_of_rows<R, V, false>(out, out_row, a, rows, panel, panel_k, k_count, accumulate);
+    rest_of_rows<kR, V, false>(out, out_row, a, rows, panel, panel_k, k_count, accumulate);
 }
 
 KPT_INLINE void multiply(int v, float* out, int64_t out_row, InPlace a, int64_t rows, const float* panel,

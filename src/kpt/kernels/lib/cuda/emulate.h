@@ -12,6 +12,7 @@
 
 #include "kpt/kernels/lib/cuda/work.h"
 
+// NOLINTBEGIN(readability-identifier-naming): these are CUDA's names.
 namespace kpt::emulate {
 
 using i8 = signed char;
@@ -330,3 +331,4 @@ void multiply_add(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1, T) {
 #define SHARED_MEMORY(name) unsigned char* name = Block::current().shared.data()
 #define __launch_bounds__(...)
 #define __shared__ static
+// NOLINTEND(readability-identifier-naming)

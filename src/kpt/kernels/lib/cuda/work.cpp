@@ -22,19 +22,19 @@ std::string_view embedded(const std::string& path) {
 }
 
 void expand(const std::string& path, std::set<std::string>& seen, std::string& out) {
-  static const std::string kInclude = "#include \"kpt/kernels/";
+  static const std::string include = "#include \"kpt/kernels/";
   if (!seen.insert(path).second) return;
   std::istringstream lines{std::string(embedded(path))};
   for (std::string line; std::getline(lines, line);) {
-    if (line.rfind(kInclude, 0) == 0)
-      expand(line.substr(kInclude.size(), line.rfind('"') - kInclude.size()), seen, out);
+    if (line.rfind(include, 0) == 0)
+      expand(line.substr(include.size(), line.rfind('"') - include.size()), seen, out);
     else if (line.rfind("#pragma once", 0) != 0)
       out += line + "\n";
   }
 }
 
 CUtensorMap encode(const CudaMatrix& m, const void* at, std::string_view where) {
-  alignas(64) CUtensorMap map;
+  CUtensorMap map;
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(m.columns), static_cast<cuuint64_t>(m.rows)};
   const cuuint64_t step[] = {static_cast<cuuint64_t>(m.row_step) * size_of(m.dtype)};
   const cuuint32_t box[] = {static_cast<cuuint32_t>(m.box_columns), static_cast<cuuint32_t>(m.box_rows)};
