@@ -32,14 +32,12 @@ struct Block {
 };
 
 struct Place {
-  int row, column;  // of the tile
+  int row, column;  // of the block's tile
 };
 inline Place place_of(const WideArguments& a, int tile, u32 rank) {
-  const int of_band = a.band * a.columns, band = tile / of_band, rest = tile - band * of_band;
-  const int rows = min(a.band, a.rows - band * a.band), column = rest / rows;
-  const int row = band * a.band + rest - column * rows;
-  return PAIR_ROWS ? Place{(2 * row + (int)rank) * kWideX, column * kWideW}
-                   : Place{row * kWideX, (2 * column + (int)rank) * kWideW};
+  const WideTile t = wide_tile(a, tile);
+  return PAIR_ROWS ? Place{(2 * t.row + (int)rank) * kWideX, t.column * kWideW}
+                   : Place{t.row * kWideX, (2 * t.column + (int)rank) * kWideW};
 }
 
 inline void load_step(const Block& at, const TensorMap& x, const TensorMap& w, const Place& place, int depth, u32 to,

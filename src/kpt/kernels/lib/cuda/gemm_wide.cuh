@@ -16,6 +16,16 @@ struct WideArguments {
   int m, n;
 };
 
+struct WideTile {
+  int row, column;  // in tiles
+};
+// Which tile comes at that place of the walk: a band of rows column by column, then the next band.
+inline WideTile wide_tile(const WideArguments& a, int place) {
+  const int of_band = a.band * a.columns, band = place / of_band, rest = place - band * of_band;
+  const int left = a.rows - band * a.band, rows = left < a.band ? left : a.band, column = rest / rows;
+  return {band * a.band + rest - column * rows, column};
+}
+
 #ifndef __CUDACC_RTC__
 }  // namespace kpt
 #endif

@@ -83,7 +83,6 @@ TEST(WideGemm, RacesTheLibrary) {
   EXPECT_FALSE(races(call_of({4096, 1024, 4096, Act::none}), hopper()));
 }
 
-// Every place of y belongs to one tile: place_of() of gemm_wide.cu, again.
 TEST(WideGemm, BandsCoverEachTileOnce) {
   for (const Product& p : {Product{6304, 3080, 520}, Product{256 * 9, 256 * 7, 1024}, Product{100, 512 * 33, 1024}}) {
     WideGemm g;
@@ -91,9 +90,7 @@ TEST(WideGemm, BandsCoverEachTileOnce) {
     const WideArguments& a = g.arguments;
     std::vector<int> seen(static_cast<size_t>(a.tiles), 0);
     for (int tile = 0; tile < a.tiles; ++tile) {
-      const int band = tile / (a.band * a.columns), rest = tile - band * a.band * a.columns;
-      const int rows = std::min(a.band, a.rows - band * a.band), column = rest / rows;
-      const int row = band * a.band + rest - column * rows;
+      const auto [row, column] = wide_tile(a, tile);
       ASSERT_LT(row, a.rows);
       ASSERT_LT(column, a.columns);
       ++seen[static_cast<size_t>(row * a.columns + column)];
