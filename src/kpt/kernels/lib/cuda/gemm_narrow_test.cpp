@@ -7,31 +7,13 @@
 #include <set>
 
 #include "kpt/cuda/nvrtc.h"
-#include "kpt/kernels/conformance.h"
+#include "kpt/kernels/lib/cuda/gemm_cases.h"
 #include "kpt/kernels/lib/cuda/gemm_race.h"
 
 namespace kpt {
 namespace {
 
-GpuTraits hopper() { return {90, 132, 50 << 20, 227 << 10}; }
-
-struct Product {
-  int64_t m, n, k;
-  Act act = Act::none;
-  bool bias = true, residual = false, w_along_depth = true;
-};
-
-GemmCall call_of(const Product& p, DType d = DType::bf16) {
-  GemmCall call;
-  call.dtype = d;
-  GemmProblem& g = call.product;
-  g.elem = d == DType::f16 ? Elem::f16 : Elem::bf16;
-  g.m = p.m, g.n = p.n, g.k = p.k, g.x_m = p.k, g.y_m = p.n;
-  g.w_n = p.w_along_depth ? p.k : 1, g.w_k = p.w_along_depth ? 1 : p.n;
-  g.has_bias = p.bias, g.act = p.act, g.has_residual = p.residual, g.residual_m = p.n;
-  call.at = {0, 1, p.bias ? 2 : -1, p.residual ? (p.bias ? 3 : 2) : -1};
-  return call;
-}
+using namespace gemm_cases;
 
 TEST(NarrowGemm, FewBytesForTheBusiestMultiprocessor) {
   const std::vector<NarrowGemm> deep = narrow_gemms(call_of({128, 768, 3072}), hopper());
@@ -88,35 +70,13 @@ TEST(NarrowGemm, CompilesWithoutSpills) {
   check(DType::f16, Act::gelu_tanh, false);
 }
 
-conformance::Case case_of(const Product& p, DType d) {
-  using conformance::dense;
-  TensorDesc w = dense(d, {p.n, p.k});
-  if (!p.w_along_depth) w.strides = {1, p.n};
-  std::vector<TensorDesc> inputs = {dense(d, {p.m, p.k}), w};
-  AttrList args = {In{0}, In{1}, None{}, None{}};
-  if (p.bias) {
-    args[2] = In{2};
-    inputs.push_back(dense(d, {p.n}));
-  }
-  if (p.residual) {
-    args[3] = In{static_cast<int>(inputs.size())};
-    inputs.push_back(dense(d, {p.m, p.n}));
-  }
-  const char* act = p.act == Act::gelu ? "gelu" : p.act == Act::silu ? "silu" : "none";
-  conformance::Case c = conformance::make_case(cat("narrow ", p.m, " ", p.n, " ", p.k), "kpt.linear", inputs, args,
-                                               {{"act", act}}, {dense(d, {p.m, p.n})}, p.k);
-  c.ranges = {{-1, 1}, {-1, 1}, {-1, 1}, {-1, 1}};
-  c.scale = 1;
-  return c;
-}
-
 TEST(NarrowGemm, OnAGpuAgreesWithTheReference) {
   if (!cuda_here()) GTEST_SKIP() << "not checked: " << cuda_here().reason;
   if (cuda_devices()[0].arch != 90) GTEST_SKIP() << "not checked: a GPU that is no Hopper";
   const CudaGuard guard(0);
   for (const DType d : {DType::bf16, DType::f16})
     for (const Product& p :
-         {Product{17, 520, 136, Act::silu}, Product{70, 72, 1544, Act::none, true, true},
+         {Product{17, 520, 136, Act::silu, true}, Product{70, 72, 1544, Act::none, true, true},
           Product{140, 136, 520, Act::gelu, false, false, false}, Product{130, 136, 488, Act::none, false, true}})
       for (int groups : {1, 2})
         for (int split : {1, 2, 4, 8}) {

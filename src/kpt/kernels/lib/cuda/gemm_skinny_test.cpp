@@ -5,9 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "kpt/cuda/nvrtc.h"
-#include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cpu/act_reference.h"
 #include "kpt/kernels/lib/cuda/emulate.h"
+#include "kpt/kernels/lib/cuda/gemm_cases.h"
 #include "kpt/kernels/lib/cuda/gemm_race.h"
 
 #pragma GCC diagnostic push
@@ -45,46 +45,7 @@ namespace sixteen {
 namespace kpt {
 namespace {
 
-GpuTraits ampere() { return {80, 108, 40 << 20, 164 << 10}; }
-GpuTraits hopper() { return {90, 132, 50 << 20, 227 << 10}; }
-
-struct Product {
-  int64_t m, n, k;
-  bool bias = false, residual = false;
-  Act act = Act::none;
-};
-
-// x, w, bias, residual as kpt.linear has them.
-conformance::Case case_of(const Product& p, DType d = DType::bf16) {
-  using conformance::dense;
-  std::vector<TensorDesc> inputs = {dense(d, {p.m, p.k}), dense(d, {p.n, p.k})};
-  AttrList args = {In{0}, In{1}, None{}, None{}};
-  if (p.bias) {
-    args[2] = In{2};
-    inputs.push_back(dense(d, {p.n}));
-  }
-  if (p.residual) {
-    args[3] = In{static_cast<int>(inputs.size())};
-    inputs.push_back(dense(d, {p.m, p.n}));
-  }
-  conformance::Case c =
-      conformance::make_case(cat("skinny ", p.m, " ", p.n, " ", p.k), "kpt.linear", inputs, args,
-                             {{"act", p.act == Act::silu ? "silu" : "none"}}, {dense(d, {p.m, p.n})}, p.k);
-  c.ranges = {{-1, 1}, {-1, 1}, {-1, 1}, {-1, 1}};
-  c.scale = 1;
-  return c;
-}
-
-GemmCall call_of(const Product& p, DType d = DType::bf16) {
-  GemmCall call;
-  call.dtype = d;
-  GemmProblem& g = call.product;
-  g.elem = d == DType::f16 ? Elem::f16 : Elem::bf16;
-  g.m = p.m, g.n = p.n, g.k = p.k, g.x_m = p.k, g.y_m = p.n, g.w_n = p.k, g.w_k = 1;
-  g.has_bias = p.bias, g.has_residual = p.residual, g.residual_m = p.n, g.act = p.act;
-  call.at = {0, 1, p.bias ? 2 : -1, p.residual ? (p.bias ? 3 : 2) : -1};
-  return call;
-}
+using namespace gemm_cases;
 
 TEST(SkinnyGemm, FillsSharedMemoryAndSaysWhyNot) {
   SkinnyGemm g;
@@ -130,8 +91,9 @@ class Emulated final : public Launch {
 };
 
 TEST(SkinnyGemm, AgreesLaneByLane) {
-  for (const Product& p : {Product{1, 528, 1000, true, true}, Product{8, 521, 1032, false, true},
-                           Product{16, 200, 2632, true, false, Act::silu}, Product{11, 136, 4096, true, true}})
+  for (const Product& p :
+       {Product{1, 528, 1000, Act::none, true, true}, Product{8, 521, 1032, Act::none, false, true},
+        Product{16, 200, 2632, Act::silu, true, false}, Product{11, 136, 4096, Act::none, true, true}})
     for (int early : {0, 1}) {
       SkinnyGemm g;
       const Verdict v = skinny_gemm(call_of(p), hopper(), p.m > 8 ? 4 : 2, g);
@@ -154,7 +116,8 @@ TEST(SkinnyGemm, CompilesWithoutSpills) {
     for (int64_t m : {8, 16})
       for (int arch : {80, 90, 100}) {
         SkinnyGemm g;
-        ASSERT_TRUE(skinny_gemm(call_of({m, 4096, 4096, true, true}), arch >= 90 ? hopper() : ampere(), tiles, g));
+        ASSERT_TRUE(
+            skinny_gemm(call_of({m, 4096, 4096, Act::none, true, true}), arch >= 90 ? hopper() : ampere(), tiles, g));
         EXPECT_EQ(check_cuda_work(plan_skinny_gemm(g), arch), "") << tiles << " tiles, " << m << " rows";
       }
 }
@@ -163,8 +126,9 @@ TEST(SkinnyGemm, OnAGpuAgreesWithTheReference) {
   if (!cuda_here()) GTEST_SKIP() << "not checked: " << cuda_here().reason;
   const CudaGuard guard(0);
   for (const DType d : {DType::bf16, DType::f16})
-    for (const Product& p : {Product{1, 528, 1000, true, true}, Product{8, 521, 1032, false, true},
-                             Product{16, 200, 2632, true, false, Act::silu}, Product{11, 1000, 4096, true, true}})
+    for (const Product& p :
+         {Product{1, 528, 1000, Act::none, true, true}, Product{8, 521, 1032, Act::none, false, true},
+          Product{16, 200, 2632, Act::silu, true, false}, Product{11, 1000, 4096, Act::none, true, true}})
       for (int tiles : {1, 2, 4}) {
         Kernel kernel{"kpt.linear",
                       "kpt",

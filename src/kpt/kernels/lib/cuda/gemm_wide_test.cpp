@@ -5,31 +5,13 @@
 #include <gtest/gtest.h>
 
 #include "kpt/cuda/nvrtc.h"
-#include "kpt/kernels/conformance.h"
+#include "kpt/kernels/lib/cuda/gemm_cases.h"
 #include "kpt/kernels/lib/cuda/gemm_race.h"
 
 namespace kpt {
 namespace {
 
-GpuTraits hopper() { return {90, 132, 50 << 20, 227 << 10}; }
-
-struct Product {
-  int64_t m, n, k;
-  Act act = Act::gelu;
-  bool bias = true, w_along_depth = true;
-};
-
-GemmCall call_of(const Product& p, DType d = DType::bf16) {
-  GemmCall call;
-  call.dtype = d;
-  GemmProblem& g = call.product;
-  g.elem = d == DType::f16 ? Elem::f16 : Elem::bf16;
-  g.m = p.m, g.n = p.n, g.k = p.k, g.x_m = p.k, g.y_m = p.n;
-  g.w_n = p.w_along_depth ? p.k : 1, g.w_k = p.w_along_depth ? 1 : p.n;
-  g.has_bias = p.bias, g.act = p.act;
-  call.at = {0, 1, p.bias ? 2 : -1, -1};
-  return call;
-}
+using namespace gemm_cases;
 
 std::string reason(const GemmCall& call, const GpuTraits& gpu) {
   WideGemm g;
@@ -38,17 +20,18 @@ std::string reason(const GemmCall& call, const GpuTraits& gpu) {
 
 TEST(WideGemm, CutsIntoTilesForTheWholeGpu) {
   WideGemm g;
-  ASSERT_TRUE(wide_gemm(call_of({4096, 4096, 1024}), hopper(), g));
+  ASSERT_TRUE(wide_gemm(call_of({4096, 4096, 1024, Act::gelu, true}), hopper(), g));
   EXPECT_EQ(g.arguments.tiles, 256);
   EXPECT_EQ(g.arguments.steps, 16);
   EXPECT_EQ(g.parts, 1);
   EXPECT_EQ(g.blocks, 132);
-  ASSERT_TRUE(wide_gemm(call_of({6304, 3080, 520}), hopper(), g));  // rows, columns and depth that are no whole tiles
+  ASSERT_TRUE(wide_gemm(call_of({6304, 3080, 520, Act::gelu, true}), hopper(),
+                        g));  // rows, columns and depth that are no whole tiles
   EXPECT_EQ(g.arguments.rows, 25);
   EXPECT_EQ(g.arguments.columns, 13);
   EXPECT_EQ(g.arguments.steps, 9);
   EXPECT_EQ(g.parts, 2);
-  ASSERT_TRUE(wide_gemm(call_of({2048, 1280, 1024}), hopper(), g));
+  ASSERT_TRUE(wide_gemm(call_of({2048, 1280, 1024, Act::gelu, true}), hopper(), g));
   EXPECT_EQ(g.blocks, 80);  // two for each of 40 tiles
   EXPECT_TRUE(g.y_boxes);
   ASSERT_TRUE(wide_gemm(call_of({8192, 50257, 1024, Act::none, false}), hopper(), g));  // rows of y start anywhere
@@ -61,30 +44,31 @@ TEST(WideGemm, CutsIntoTilesForTheWholeGpu) {
 }
 
 TEST(WideGemm, SaysWhyNot) {
-  const Product layer{4096, 4096, 1024};
+  const Product layer{4096, 4096, 1024, Act::gelu, true};
   EXPECT_EQ(reason(call_of(layer), hopper()), "");
   EXPECT_EQ(reason(call_of(layer), {80, 108, 40 << 20, 164 << 10}), "got compute capability 80, want 90");
   EXPECT_EQ(reason(call_of(layer), {100, 148, 126 << 20, 227 << 10}), "got compute capability 100, want 90");
   EXPECT_EQ(reason(call_of(layer, DType::f32), hopper()), "got f32, want bf16 or f16");
-  EXPECT_EQ(reason(call_of({4096, 4096, 1028}), hopper()),
+  EXPECT_EQ(reason(call_of({4096, 4096, 1028, Act::gelu, true}), hopper()),
             "got k 1028 and row strides 1028 and 1028, want multiples of 8");
-  EXPECT_EQ(reason(call_of({4096, 4096, 384}), hopper()), "got a depth of 384, want 512 and more");
-  EXPECT_EQ(reason(call_of({129, 4096, 1024}), hopper()), "got 16 tiles, want 33 and more");
-  EXPECT_EQ(reason(call_of({48, 50257, 1024}), hopper()), "got m 48, want 64 and more");
-  EXPECT_EQ(reason(call_of({4096, 1024, 1024, Act::none}), hopper()), "no activation and got n 1024");
+  EXPECT_EQ(reason(call_of({4096, 4096, 384, Act::gelu, true}), hopper()), "got a depth of 384, want 512 and more");
+  EXPECT_EQ(reason(call_of({129, 4096, 1024, Act::gelu, true}), hopper()), "got 16 tiles, want 33 and more");
+  EXPECT_EQ(reason(call_of({48, 50257, 1024, Act::gelu, true}), hopper()), "got m 48, want 64 and more");
+  EXPECT_EQ(reason(call_of({4096, 1024, 1024, Act::none, true}), hopper()), "no activation and got n 1024");
   GemmCall added = call_of(layer);
   added.product.has_residual = true;
   EXPECT_EQ(reason(added, hopper()), "a factor or a residual");
 }
 
 TEST(WideGemm, RacesTheLibrary) {
-  EXPECT_TRUE(races(call_of({4096, 4096, 1024}), hopper()));
-  EXPECT_TRUE(races(call_of({8192, 3072, 1024, Act::none, true, false}), hopper()));
-  EXPECT_FALSE(races(call_of({4096, 1024, 4096, Act::none}), hopper()));
+  EXPECT_TRUE(races(call_of({4096, 4096, 1024, Act::gelu, true}), hopper()));
+  EXPECT_TRUE(races(call_of({8192, 3072, 1024, Act::none, true, false, false}), hopper()));
+  EXPECT_FALSE(races(call_of({4096, 1024, 4096, Act::none, true}), hopper()));
 }
 
 TEST(WideGemm, BandsCoverEachTileOnce) {
-  for (const Product& p : {Product{6304, 3080, 520}, Product{256 * 9, 256 * 7, 1024}, Product{100, 512 * 33, 1024}}) {
+  for (const Product& p : {Product{6304, 3080, 520, Act::gelu, true}, Product{256 * 9, 256 * 7, 1024, Act::gelu, true},
+                           Product{100, 512 * 33, 1024, Act::gelu, true}}) {
     WideGemm g;
     ASSERT_TRUE(wide_gemm(call_of(p), hopper(), g));
     const WideArguments& a = g.arguments;
@@ -104,7 +88,8 @@ TEST(WideGemm, CompilesWithoutSpills) {
   for (const Act act : {Act::none, Act::gelu, Act::gelu_tanh, Act::silu, Act::relu, Act::tanh, Act::sigmoid})
     for (const int64_t depth : {512, 1024}) {
       WideGemm g;
-      ASSERT_TRUE(wide_gemm(call_of({4096, 4096, depth, act, act != Act::relu, act != Act::gelu_tanh}), hopper(), g));
+      ASSERT_TRUE(
+          wide_gemm(call_of({4096, 4096, depth, act, act != Act::relu, false, act != Act::gelu_tanh}), hopper(), g));
       EXPECT_EQ(check_cuda_work(plan_wide_gemm(g), 90), "") << static_cast<int>(act) << " " << depth;
     }
   for (const int64_t m : {128, 8192}) {
@@ -113,26 +98,8 @@ TEST(WideGemm, CompilesWithoutSpills) {
     EXPECT_EQ(check_cuda_work(plan_wide_gemm(anywhere), 90), "");
   }
   WideGemm half;
-  ASSERT_TRUE(wide_gemm(call_of({4096, 4096, 1024}, DType::f16), hopper(), half));
+  ASSERT_TRUE(wide_gemm(call_of({4096, 4096, 1024, Act::gelu, true}, DType::f16), hopper(), half));
   EXPECT_EQ(check_cuda_work(plan_wide_gemm(half), 90), "");
-}
-
-conformance::Case case_of(const Product& p, DType d) {
-  using conformance::dense;
-  TensorDesc w = dense(d, {p.n, p.k});
-  if (!p.w_along_depth) w.strides = {1, p.n};
-  std::vector<TensorDesc> inputs = {dense(d, {p.m, p.k}), w};
-  AttrList args = {In{0}, In{1}, None{}, None{}};
-  if (p.bias) {
-    args[2] = In{2};
-    inputs.push_back(dense(d, {p.n}));
-  }
-  const char* act = p.act == Act::gelu ? "gelu" : p.act == Act::silu ? "silu" : p.act == Act::relu ? "relu" : "none";
-  conformance::Case c = conformance::make_case(cat("wide ", p.m, " ", p.n, " ", p.k), "kpt.linear", inputs, args,
-                                               {{"act", act}}, {dense(d, {p.m, p.n})}, p.k);
-  c.ranges = {{-1, 1}, {-1, 1}, {-1, 1}};
-  c.scale = 1;
-  return c;
 }
 
 TEST(WideGemm, OnAGpuAgreesWithTheReference) {
@@ -143,10 +110,11 @@ TEST(WideGemm, OnAGpuAgreesWithTheReference) {
   const GpuTraits few{90, 4, 50 << 20, 227 << 10};
   for (const DType d : {DType::bf16, DType::f16})
     for (const Product& p :
-         {Product{520, 520, 512}, Product{300, 264, 1032, Act::silu}, Product{257, 776, 520, Act::relu, false},
-          Product{100, 520, 1088, Act::gelu, true, false}, Product{128, 1032, 512}, Product{65, 2051, 1024, Act::none},
-          Product{260, 2056, 520, Act::none, true, false}, Product{130, 2051, 512, Act::none, false},
-          Product{150, 521, 1024, Act::gelu}, Product{513, 256, 512}}) {
+         {Product{520, 520, 512, Act::gelu, true}, Product{300, 264, 1032, Act::silu, true},
+          Product{257, 776, 520, Act::relu, false}, Product{100, 520, 1088, Act::gelu, true, false, false},
+          Product{128, 1032, 512, Act::gelu, true}, Product{65, 2051, 1024, Act::none, true},
+          Product{260, 2056, 520, Act::none, true, false, false}, Product{130, 2051, 512, Act::none, false},
+          Product{150, 521, 1024, Act::gelu, true}, Product{513, 256, 512, Act::gelu, true}}) {
       Kernel kernel{"kpt.linear",
                     "kpt",
                     "cuda",
