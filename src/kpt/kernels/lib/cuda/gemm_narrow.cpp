@@ -15,7 +15,7 @@ struct Cut {
 constexpr Cut kCuts[] = {{1, 1}, {1, 2}, {1, 4}, {2, 1}, {2, 4}};  // others won nowhere, or by less than 5 %
 // What meeting in shared memory and a second warpgroup cost, in bytes that a multiprocessor could have read meanwhile
 // (about 100 KiB a microsecond): from times of sixteen products on an H200.
-int64_t meeting_bytes(int split) { return split == 1 ? 0 : split == 2 ? 56 << 10 : split == 4 ? 128 << 10 : 200 << 10; }
+int64_t meeting_bytes(int split) { return split == 1 ? 0 : split == 2 ? 56 << 10 : 128 << 10; }
 constexpr int64_t kSecondGroup = 48 << 10;
 constexpr int64_t kBarriers = 2 << 10;  // static shared memory and what aligning to 1024 bytes may lose
 

@@ -2,7 +2,7 @@
 // y[m][n] = act(sum over k of x[m][k] w[n][k] + bias[n]) + beta residual[m][n] for some tens to hundreds of rows, where
 // a product takes a few microseconds and waiting is most of it. sm_90a, bf16 or f16, sums in f32.
 //
-//   -D ELEM=bf16|f16   ACT: kpt::Act   GROUPS: of 64 rows of x, in a block   SPLIT: blocks of a cluster: 1, 2, 4, 8
+//   -D ELEM=bf16|f16   ACT: kpt::Act   GROUPS: of 64 rows of x, in a block   SPLIT: blocks of a cluster: 1, 2, 4
 //   W_ALONG_DEPTH: w's depth contiguous (1) or its rows' index (0)
 //
 // A block has 64 rows of w, GROUPS warpgroups with 64 rows of x each, and one warp that asks the copy engine for steps
@@ -14,7 +14,6 @@
 #include "kpt/kernels/lib/cuda/gemm_narrow.cuh"
 #include "kpt/kernels/lib/cuda/warp.cuh"
 #include "kpt/kernels/lib/cuda/warpgroup.cuh"
-#include "kpt/kernels/lib/cuda/words.cuh"
 
 constexpr int kThreads = GROUPS * 128;  // that multiply
 constexpr u32 kX = GROUPS * 64 * kNarrowDepth * 2, kStep = kX + kNarrowColumns * kNarrowDepth * 2;

@@ -10,7 +10,7 @@ struct NarrowGemm {
   GemmCall call;
   NarrowArguments arguments{};
   int groups = 1;             // of 64 rows of x, in a block: 1 or 2
-  int split = 1;              // blocks that share out the depth: 1, 2, 4 or 8
+  int split = 1;              // blocks that share out the depth: 1, 2 or 4
   bool w_along_depth = true;  // else w is stored by depth: [k][n]
   int64_t blocks() const;
   int64_t step_bytes() const;  // of shared memory

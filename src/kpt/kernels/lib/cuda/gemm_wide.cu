@@ -19,7 +19,6 @@
 #include "kpt/kernels/lib/cuda/gemm_wide.cuh"
 #include "kpt/kernels/lib/cuda/warp.cuh"
 #include "kpt/kernels/lib/cuda/warpgroup.cuh"
-#include "kpt/kernels/lib/cuda/words.cuh"
 
 constexpr u32 kX = kWideX * kWideDepth * 2, kW = kWideW * kWideDepth * 2;  // bytes of a step
 constexpr u32 kStep = kX + kW, kStore = 64 * 64 * 2;
@@ -105,7 +104,7 @@ inline void release(const Consumer& c, const Block& at, u32 steps_ago) {
 
 inline u32 activated(u32 two) {
   const float low = to_float(ELEM{(unsigned short)two}), high = to_float(ELEM{(unsigned short)(two >> 16)});
-  return pair(ELEM{}, act<ACT, 2>(low), act<ACT, 2>(high));
+  return pack_pair(act<ACT, 2>(low), act<ACT, 2>(high), ELEM{});
 }
 
 // 16 of the 64 columns that stand first in `held`: activation, and a place in shared memory.
@@ -219,8 +218,8 @@ inline void consume(const WideArguments& a, const Block& at, const TensorMap& y_
     for (int j = 0; j < 32; ++j) {
       const u32 add = BIAS ? load_word(at.bias + (8 * j + threadIdx.x % 4 * 2) * 2) : 0;
       const float low = to_float(ELEM{(unsigned short)add}), high = to_float(ELEM{(unsigned short)(add >> 16)});
-      held[2 * j] = pair(ELEM{}, sums[4 * j] + low, sums[4 * j + 1] + high);
-      held[2 * j + 1] = pair(ELEM{}, sums[4 * j + 2] + low, sums[4 * j + 3] + high);
+      held[2 * j] = pack_pair(sums[4 * j] + low, sums[4 * j + 1] + high, ELEM{});
+      held[2 * j + 1] = pack_pair(sums[4 * j + 2] + low, sums[4 * j + 3] + high, ELEM{});
     }
     before = place;
     any_before = true;
