@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // For the tests of gemm_skinny, gemm_narrow and gemm_wide: one dense product as a call and as a case of kpt.linear.
+#include <cmath>
+
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cuda/gemm_cuda.h"
 
@@ -48,6 +50,23 @@ inline conformance::Case case_of(const Product& p, DType d = DType::bf16) {
                                                {{"act", act}}, {dense(d, {p.m, p.n})}, p.k);
   c.ranges = {{-1, 1}, {-1, 1}, {-1, 1}, {-1, 1}};
   c.scale = 1;
+  return c;
+}
+
+// The same with NaN and infinities in x, and an infinity of either sign, a NaN and a large number in w's rows, or in
+// bias where there is one (the large number in bias alone).
+inline conformance::Case special_case_of(const Product& p, DType d = DType::bf16) {
+  conformance::Case c = case_of(p, d);
+  c.label += " special";
+  c.ranges[0] = {-1, 1, true};
+  c.edit = [p, d](std::vector<Tensor>& inputs) {
+    const double specials[] = {INFINITY, -INFINITY, NAN, d == DType::f16 ? 6e4 : 1e38, -0.0};
+    for (int64_t i = 0; i < 5; ++i) {
+      const int64_t column = (3 + 13 * i) % p.n;
+      inputs[1].set(column * p.k, i == 3 ? 1.0 : specials[i]);
+      if (p.bias) inputs[2].set((column + 5) % p.n, specials[i]);
+    }
+  };
   return c;
 }
 

@@ -92,10 +92,10 @@ TEST(NarrowGemm, OnAGpuAgreesWithTheReference) {
                         0,
                         [](const Problem&) { return yes(); },
                         [&](const Problem&) { return make_cuda_launch(plan_narrow_gemm(g)); }};
-          conformance::Case c = case_of(p, d);
-          c.problem.gpu = hopper();
-          EXPECT_EQ(conformance::check(kernel, c), "")
-              << p.m << " x " << p.n << " x " << p.k << " groups " << groups << " split " << split;
+          for (conformance::Case c : {case_of(p, d), special_case_of(p, d)}) {
+            c.problem.gpu = hopper();
+            EXPECT_EQ(conformance::check(kernel, c), "") << c.label << " groups " << groups << " split " << split;
+          }
         }
 }
 

@@ -106,7 +106,8 @@ TEST(SkinnyGemm, AgreesLaneByLane) {
                     0,
                     [](const Problem&) { return yes(); },
                     [&](const Problem&) { return std::make_unique<Emulated>(g); }};
-      EXPECT_EQ(conformance::check(kernel, case_of(p)), "") << p.m << " x " << p.n << " x " << p.k;
+      for (const conformance::Case& c : {case_of(p), special_case_of(p)})
+        EXPECT_EQ(conformance::check(kernel, c), "") << c.label;
     }
 }
 
@@ -142,9 +143,10 @@ TEST(SkinnyGemm, OnAGpuAgreesWithTheReference) {
                         KPT_CHECK(v.ok, "test", v.reason);
                         return make_cuda_launch(plan_skinny_gemm(g));
                       }};
-        conformance::Case c = case_of(p, d);
-        c.problem.gpu = hopper();
-        EXPECT_EQ(conformance::check(kernel, c), "") << p.m << " x " << p.n << " x " << p.k << " " << tiles;
+        for (conformance::Case c : {case_of(p, d), special_case_of(p, d)}) {
+          c.problem.gpu = hopper();
+          EXPECT_EQ(conformance::check(kernel, c), "") << c.label << " " << tiles;
+        }
       }
 }
 

@@ -127,9 +127,10 @@ TEST(WideGemm, OnAGpuAgreesWithTheReference) {
                       KPT_CHECK(v.ok, "test", v.reason);
                       return make_cuda_launch(plan_wide_gemm(g));
                     }};
-      conformance::Case c = case_of(p, d);
-      c.problem.gpu = hopper();
-      EXPECT_EQ(conformance::check(kernel, c), "") << p.m << " x " << p.n << " x " << p.k;
+      for (conformance::Case c : {case_of(p, d), special_case_of(p, d)}) {
+        c.problem.gpu = hopper();
+        EXPECT_EQ(conformance::check(kernel, c), "") << c.label;
+      }
     }
 }
 
