@@ -161,6 +161,12 @@ std::string TorchModel::profile(std::vector<at::Tensor> inputs, int64_t rounds) 
   return rows;
 }
 
+void TorchModel::make_ready(std::vector<at::Tensor> inputs) {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  const Place place(device_, inputs);
+  model_->make_ready(borrow_inputs(inputs));
+}
+
 int64_t TorchModel::call_bytes(std::vector<at::Tensor> inputs) {
   const std::shared_lock<std::shared_mutex> lock(mutex_);
   const Place place(device_, inputs);

@@ -45,6 +45,7 @@ class TorchModel final : public torch::CustomClassHolder {
   std::string profile(std::vector<at::Tensor> inputs, int64_t rounds);
   void set_weight(int64_t index, at::Tensor tensor);   // waits for runs in flight
   void refresh_weights();                              // what was derived from weights is made again at the next run
+  void make_ready(std::vector<at::Tensor> inputs);     // plans these sizes with every choice timed
   int64_t call_bytes(std::vector<at::Tensor> inputs);  // what a call takes beside the weights
   int64_t trim() { return model_->trim(); }            // idle arenas are freed; the bytes they held
   const Model& model() const { return *model_; }

@@ -128,6 +128,8 @@ void define_model(torch::Library& library) {
       .def("set_weight", [](const ModelPtr& m, int64_t index,
                             at::Tensor tensor) { guarded([&] { m->set_weight(index, std::move(tensor)); }); })
       .def("refresh_weights", [](const ModelPtr& m) { guarded([&] { m->refresh_weights(); }); })
+      .def("make_ready", [](const ModelPtr& m,
+                            std::vector<at::Tensor> inputs) { guarded([&] { m->make_ready(std::move(inputs)); }); })
       .def("call_bytes",
            [](const ModelPtr& m, std::vector<at::Tensor> inputs) {
              return guarded([&] { return m->call_bytes(std::move(inputs)); });

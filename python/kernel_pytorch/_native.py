@@ -289,6 +289,10 @@ class Model:
         """For edits that torch does not count (through `.data`, of inference tensors): makes derived weights again."""
         self._method("refresh_weights")
 
+    def make_ready(self, inputs: list[torch.Tensor]) -> None:
+        """Plans the sizes of these inputs with every choice timed, where a GPU has choices. Nothing runs."""
+        self._method("make_ready", inputs)
+
     def call_bytes(self, inputs: list[torch.Tensor]) -> int:
         """What a call with these inputs takes beside the weights: arena, workspace and outputs. Nothing runs."""
         return self._method("call_bytes", inputs)

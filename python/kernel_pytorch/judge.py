@@ -179,8 +179,9 @@ def odd_sizes(program: Program) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if size is not None}
 
 
-# 12: kernels for up to 16 rows. The others: tiles and algorithms for more rows than the sample has.
-_FEW, _MULTIPLES = 12, (4, 2, 3)
+# 12: kernels for up to 16 rows. The others: algorithms for more and fewer rows than the sample has. A size that was not
+# made ready takes what the nearest one within a factor of four has.
+_FEW, _MULTIPLES = 12, (4, 1 / 4, 2, 1 / 2, 16, 1 / 16)
 
 
 def other_sizes(program: Program) -> list[dict[str, int]]:
@@ -188,7 +189,7 @@ def other_sizes(program: Program) -> list[dict[str, int]]:
     found: list[dict[str, int]] = []
     for times in (None, *_MULTIPLES):
         for name, symbol in program.symbols.items():
-            size = min(_FEW if times is None else times * symbol.hint, symbol.hi)
+            size = min(_FEW if times is None else int(times * symbol.hint), symbol.hi)
             if symbol.lo <= size != symbol.hint and {name: size} not in found:
                 found.append({name: size})
     return found

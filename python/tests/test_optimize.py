@@ -302,23 +302,23 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
     program = Program.capture(model, sample, "auto", [])
     asked: list[int] = []
 
-    def call_bytes(tensors: list[torch.Tensor]) -> int:
+    def make_ready(tensors: list[torch.Tensor]) -> None:
         asked.append(tensors[0].shape[0])
         if len(asked) == 1:
             raise kpt.MemoryAllocationError("[memory] got none")
-        return 0
 
-    job = SimpleNamespace(samples=[sample], report=Report("mlp", "balanced"))
-    plan = SimpleNamespace(native=SimpleNamespace(call_bytes=call_bytes))
-    _Job._make_ready(job, program, plan)
+    job = object.__new__(_Job)
+    job.samples, job.report = [sample], Report("mlp", "balanced")
+    plan = SimpleNamespace(native=SimpleNamespace(make_ready=make_ready))
+    job._make_ready(program, plan)
     assert len(asked) > 1
     (said,) = job.report.unchecked
     assert f"={asked[0]}" in said and "got none" in said
 
-    def lost(tensors: list[torch.Tensor]) -> int:
+    def lost(tensors: list[torch.Tensor]) -> None:
         error = kpt.KernelLaunchError("[launch] gone")
         error.context_lost = True
         raise error
 
     with pytest.raises(kpt.KernelLaunchError, match="gone"):
-        _Job._make_ready(job, program, SimpleNamespace(native=SimpleNamespace(call_bytes=lost)))
+        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=lost)))

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -25,7 +27,7 @@ std::string checksum(const std::string& text) {
 }
 
 std::string line_of(const std::string& family, const std::string& key, const ChoiceStore::Choice& choice) {
-  std::string text = family + "\t" + key + "\t";
+  std::string text = cat(family, "\t", key, "\t", choice.size, "\t");
   for (uint64_t word : choice.words) {
     char digits[17];
     std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(word));
@@ -44,14 +46,15 @@ std::vector<std::string> fields_of(const std::string& line) {
 
 // The fields are right where the checksum is: it covers all of them.
 bool intact(const std::string& line, const std::vector<std::string>& fields) {
-  return fields.size() == 5 && fields[2].size() == 128 && checksum(line.substr(0, line.rfind('\t'))) == fields[4];
+  return fields.size() == 6 && fields[3].size() == 128 && checksum(line.substr(0, line.rfind('\t'))) == fields[5];
 }
 
 ChoiceStore::Choice choice_of(const std::vector<std::string>& fields) {
   ChoiceStore::Choice choice;
   for (size_t i = 0; i < choice.words.size(); ++i)
-    choice.words[i] = std::stoull(fields[2].substr(16 * i, 16), nullptr, 16);
-  choice.microseconds = std::stod(fields[3]);
+    choice.words[i] = std::stoull(fields[3].substr(16 * i, 16), nullptr, 16);
+  choice.size = std::stoll(fields[2]);
+  choice.microseconds = std::stod(fields[4]);
   return choice;
 }
 
@@ -78,7 +81,7 @@ ChoiceStore& ChoiceStore::of(const std::string& library, size_t version, int dev
   auto& store = stores[{library, device}];
   if (!store) {
     const std::filesystem::path folder = cuda_cache_folder(library);
-    const std::string file = cat(cuda_devices().at(static_cast<size_t>(device)).uuid, "-", version, ".txt");
+    const std::string file = cat(cuda_devices().at(static_cast<size_t>(device)).uuid, "-", version, "-2.txt");
     store = std::make_unique<ChoiceStore>(folder.empty() ? folder : folder / file);
   }
   return *store;
@@ -93,10 +96,23 @@ std::optional<ChoiceStore::Choice> ChoiceStore::find(const std::string& family, 
   return at->second;
 }
 
-int ChoiceStore::count(const std::string& family) const {
+std::optional<ChoiceStore::Choice> ChoiceStore::nearest(const std::string& family, int64_t size) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto in = families_.find(family);
-  return in == families_.end() ? 0 : static_cast<int>(in->second.size());
+  if (in == families_.end() || size <= 0) return std::nullopt;
+  const auto ratio = [size](const Choice& c) {
+    const auto a = static_cast<double>(c.size), b = static_cast<double>(size);
+    return c.size <= 0 ? INFINITY : std::max(a / b, b / a);
+  };
+  const Choice* best = nullptr;
+  for (const auto& [key, choice] : in->second)
+    if (ratio(choice) <= kNear && (!best || ratio(choice) < ratio(*best))) best = &choice;
+  return best ? std::optional(*best) : std::nullopt;
+}
+
+bool ChoiceStore::knows(const std::string& family) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return families_.count(family) > 0;
 }
 
 void ChoiceStore::add(const std::string& family, const std::string& key, const Choice& choice) {

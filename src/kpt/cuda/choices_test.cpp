@@ -27,15 +27,17 @@ class Choices : public testing::Test {
 TEST_F(Choices, AnotherProcessFindsWhatOneHasAdded) {
   ChoiceStore one(file_);
   EXPECT_FALSE(one.find("bf16 n8", "m4"));
-  one.add("bf16 n8", "m4", {{1, 2, 3, 4, 5, 6, 7, ~uint64_t{0}}, 12.5});
+  one.add("bf16 n8", "m4", {{1, 2, 3, 4, 5, 6, 7, ~uint64_t{0}}, 12.5, 4});
   one.add("bf16 n8", "m5", {{9}, 1});
   const ChoiceStore other(file_);
   const auto found = other.find("bf16 n8", "m4");
   ASSERT_TRUE(found);
   EXPECT_EQ(found->words, (std::array<uint64_t, 8>{1, 2, 3, 4, 5, 6, 7, ~uint64_t{0}}));
   EXPECT_EQ(found->microseconds, 12.5);
-  EXPECT_EQ(other.count("bf16 n8"), 2);
-  EXPECT_EQ(other.count("bf16 n9"), 0);
+  EXPECT_EQ(found->size, 4);
+  EXPECT_TRUE(other.find("bf16 n8", "m5"));
+  EXPECT_TRUE(other.knows("bf16 n8"));
+  EXPECT_FALSE(other.knows("bf16 n9"));
   EXPECT_FALSE(other.find("bf16 n8", "m6"));
 }
 
@@ -46,9 +48,28 @@ TEST_F(Choices, DamagedLinesAreSkippedTheOthersKept) {
   wrong[wrong.find("k1") + 1] = '2';  // the checksum no longer fits
   std::ofstream(file_, std::ios::app) << wrong << "half a li\n" << good.substr(0, 20);
   const ChoiceStore store(file_);
-  EXPECT_EQ(store.count("f"), 1);
   EXPECT_EQ(store.find("f", "k1")->words[0], 7u);
   EXPECT_FALSE(store.find("f", "k2"));
+}
+
+TEST(ChoicesInMemory, TheNearestSizeIsByRatioAndNotFar) {
+  ChoiceStore store({});
+  store.add("f", "m100", {{1}, 2, 100});
+  store.add("f", "m400", {{2}, 2, 400});
+  store.add("f", "no size", {{3}, 2});
+  const auto word = [&](int64_t size) {
+    const auto found = store.nearest("f", size);
+    return found ? static_cast<int>(found->words[0]) : 0;
+  };
+  EXPECT_EQ(word(100), 1);
+  EXPECT_EQ(word(199), 1);
+  EXPECT_EQ(word(201), 2);
+  EXPECT_EQ(word(25), 1);
+  EXPECT_EQ(word(24), 0);
+  EXPECT_EQ(word(1600), 2);
+  EXPECT_EQ(word(1601), 0);
+  EXPECT_EQ(word(0), 0);
+  EXPECT_FALSE(store.nearest("g", 100));
 }
 
 TEST(ChoicesInMemory, WithoutAFileTheyLastForTheProcess) {

@@ -88,10 +88,18 @@ std::string CudnnAttention::key() const {
   return text;
 }
 
+namespace {
+OncePerKey<CudnnAttentionChoice>& built() {
+  static OncePerKey<CudnnAttentionChoice> choices;
+  return choices;
+}
+}  // namespace
+
+bool cudnn_attention_built(const CudnnAttention& problem, int device) { return built().find(device, problem.key()); }
+
 CudnnAttentionChoice cudnn_attention(const CudnnAttention& problem, int device) {
   if (Verdict v = cudnn_here(); !v) return {nullptr, v};
-  static OncePerKey<CudnnAttentionChoice> choices;
-  return choices.get(device, problem.key(), [&] {
+  return built().get(device, problem.key(), [&] {
     return cudnn_choice<CudnnAttentionChoice>(device, [&] { return choose(problem, device); });
   });
 }

@@ -45,5 +45,7 @@ struct CudnnAttentionChoice {
 // The heuristics' first engine that builds; from this process' memo where the problem was seen. Thread-safe. Building
 // may compile: tens of milliseconds.
 KPT_API CudnnAttentionChoice cudnn_attention(const CudnnAttention& problem, int device);
+// Has this process built (or tried to build) the engine? Then cudnn_attention() returns at once.
+KPT_API bool cudnn_attention_built(const CudnnAttention& problem, int device);
 
 }  // namespace kpt

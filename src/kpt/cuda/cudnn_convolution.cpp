@@ -172,7 +172,7 @@ std::vector<double> time_engines(const CudnnConvolution& p, const std::vector<En
   return timer.times(works, true);
 }
 
-CudnnChoice choose(const CudnnConvolution& problem, int device, const CudnnTail& tail) {
+CudnnChoice choose(const CudnnConvolution& problem, int device, const CudnnTail& tail, bool timed) {
   static SpanCounters choices("cuda.cudnn_choices");
   const Span span(choices);
   // A build keeps its handle to itself for long, and what is timed would wait for it: no timing while one builds.
@@ -189,7 +189,7 @@ CudnnChoice choose(const CudnnConvolution& problem, int device, const CudnnTail&
     if (engine.of && engine.index < engine.of->count() && engine.of->build(engine.index))
       return made(engine, cat("kept choice of ", kept->microseconds, " us"));
   }
-  const bool known = store.count(family) > 0;
+  const bool known = !timed || store.knows(family);
   std::vector<Engine> built;
   if (shelf.may_fuse()) shelf.build(true, known ? 1 : kTimedFused, built);
   if (built.empty() || !known) shelf.build(false, known || !built.empty() ? 1 : kTimedPlain, built);
@@ -205,7 +205,7 @@ CudnnChoice choose(const CudnnConvolution& problem, int device, const CudnnTail&
   const Engine& engine = built[static_cast<size_t>(best)];
   if (times.empty()) return made(engine, "heuristic");
   const double time = times[static_cast<size_t>(best)];
-  store.add(family, key, {{static_cast<uint64_t>(engine.index), uint64_t{engine.fused}}, time});
+  store.add(family, key, {{static_cast<uint64_t>(engine.index), uint64_t{engine.fused}}, time, problem.x[0]});
   return made(engine, cat("best of ", built.size(), ": ", time, " us"));
 }
 
@@ -223,11 +223,15 @@ std::string CudnnConvolution::key() const {
   return cat(family(), " batch", x[0], " strides", text_of(x_strides), text_of(w_strides), text_of(y_strides));
 }
 
-CudnnChoice cudnn_convolution(const CudnnConvolution& problem, int device, const CudnnTail& tail) {
+CudnnChoice cudnn_convolution(const CudnnConvolution& problem, int device, const CudnnTail& tail, bool timed) {
   if (Verdict v = cudnn_here(); !v) return {nullptr, v};
-  static OncePerKey<CudnnChoice> choices;
-  return choices.get(device, problem.key(),
-                     [&] { return cudnn_choice<CudnnChoice>(device, [&] { return choose(problem, device, tail); }); });
+  static OncePerKey<CudnnChoice> best, first;
+  const std::string key = problem.key();
+  if (!timed)
+    if (const CudnnChoice* made = best.find(device, key)) return *made;
+  return (timed ? best : first).get(device, key, [&] {
+    return cudnn_choice<CudnnChoice>(device, [&] { return choose(problem, device, tail, timed); });
+  });
 }
 
 }  // namespace kpt

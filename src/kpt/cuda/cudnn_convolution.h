@@ -54,10 +54,10 @@ struct CudnnChoice {
 using CudnnTail = std::function<void(const CudnnPointers&, CUstream)>;
 
 // The plan for a problem: from this process' memo, by the number kept from an earlier process, else chosen now: the
-// best few of the heuristics' engines are timed, once for each family; for other batches the first one is taken. 16-bit
+// best few of the heuristics' engines are timed (if `timed`), once for each family; else the first one is taken. 16-bit
 // channels-last problems may have their epilogue inside, by engines that compile: the plain ones are timed together
 // with the tail. Thread-safe, engines of different problems compile side by side; may wait for the GPU on a stream of
 // its own.
-KPT_API CudnnChoice cudnn_convolution(const CudnnConvolution& problem, int device, const CudnnTail& tail);
+KPT_API CudnnChoice cudnn_convolution(const CudnnConvolution& problem, int device, const CudnnTail& tail, bool timed);
 
 }  // namespace kpt

@@ -38,6 +38,7 @@ Opened open_driver() {
   }
   KPT_CUDA_DRIVER_FUNCTIONS(KPT_LOAD)
 #undef KPT_LOAD
+  out.functions.cuFuncLoad = reinterpret_cast<decltype(out.functions.cuFuncLoad)>(library.symbol("cuFuncLoad"));
   const auto failed = [&](CUresult result, const char* what) {
     if (result == CUDA_SUCCESS) return false;
     const char* text = nullptr;

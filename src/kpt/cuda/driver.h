@@ -33,6 +33,7 @@ struct CudaDriver {
 #define KPT_DECLARE(name) decltype(&::name) name = nullptr;
   KPT_CUDA_DRIVER_FUNCTIONS(KPT_DECLARE)
 #undef KPT_DECLARE
+  decltype(&::cuFuncLoad) cuFuncLoad = nullptr;  // null before CUDA 12.4
 };
 
 // Opens libcuda.so.1 once and initialises it. Not ok where there is no driver, it is too old (< 12.0), or it has no

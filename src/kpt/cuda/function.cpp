@@ -92,6 +92,8 @@ CudaFunction load(const std::string& cubin, const CudaProgram& program) {
           : 0;
   cuda_check(d.cuFuncSetAttribute(out.handle, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, room),
              cat("cuda.load ", program.name));
+  // Else the first launch would load it, milliseconds into somebody's call.
+  if (d.cuFuncLoad) cuda_check(d.cuFuncLoad(out.handle), cat("cuda.load ", program.name));
   return out;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "kpt/base/counters.h"
 #include "kpt/cuda/choices.h"
@@ -85,42 +86,46 @@ bool is_tiny(const CudaGemm& g) {
 
 ChoiceStore& store_of(int device) { return ChoiceStore::of("cublaslt", cublaslt_version(), device); }
 
-std::shared_ptr<const CudaGemmPlan> stored_plan(const GemmSetup& setup, const std::string& family,
-                                                const std::string& key) {
-  const auto choice = store_of(setup.device).find(family, key);
+std::shared_ptr<const CudaGemmPlan> plan_of(const GemmSetup& setup, const std::optional<ChoiceStore::Choice>& choice,
+                                            const char* what) {
   if (!choice) return nullptr;
   cublasLtMatmulAlgo_t algo;  // its header calls it fit to be stored
   static_assert(sizeof algo == sizeof choice->words);
   std::memcpy(&algo, choice->words.data(), sizeof algo);
   size_t workspace = 0;
-  if (!setup.takes(algo, &workspace)) return nullptr;  // made by another build of the library: choose again
-  return std::make_shared<Plan>(setup, algo, workspace, cat("kept choice of ", choice->microseconds, " us"));
+  if (!setup.takes(algo, &workspace)) return nullptr;  // for another size, or another build of the library
+  return std::make_shared<Plan>(setup, algo, workspace,
+                                cat(what, " of ", choice->microseconds, " us for ", choice->size));
 }
 
 CudaGemmChoice choose(const CudaGemm& gemm, int device, GemmEffort effort) {
   static SpanCounters choices("cuda.gemm_choices");
   const GemmSetup setup(gemm, device);
   const std::string family = gemm.family(), key = gemm.key();
-  if (auto plan = stored_plan(setup, family, key)) return {plan, yes()};
+  ChoiceStore& store = store_of(device);
+  if (effort != GemmEffort::plain)
+    if (auto plan = plan_of(setup, store.find(family, key), "kept choice")) return {plan, yes()};
+  if (effort == GemmEffort::known)
+    if (auto plan = plan_of(setup, store.nearest(family, gemm.columns), "nearest choice")) return {plan, yes()};
   const Span span(choices);
-  const auto candidates = setup.candidates(8);
+  const auto candidates = setup.candidates(8, effort == GemmEffort::plain ? 0 : kGemmWorkspace);
   if (candidates.empty()) return {nullptr, no("cuBLASLt has no algorithm for ", key)};
-  const int known = store_of(device).count(family);
   const bool keep_nan = gemm.tail == GemmTail::relu;
-  const bool timed = effort == GemmEffort::timed && !is_tiny(gemm) && known < kGemmTimedShapes;
+  const bool timed = effort == GemmEffort::timed && !is_tiny(gemm);
   GemmTimed best;
   if (timed || keep_nan) {
     const std::vector<cublasLtMatmulHeuristicResult_t> first(candidates.begin(), candidates.begin() + 1);
-    best = time_gemm(setup, timed ? candidates : first, known > 0, keep_nan);
+    best = time_gemm(setup, timed ? candidates : first, store.knows(family), keep_nan);
   }
   if (best.index < 0)
     return {nullptr, no("no algorithm of cuBLASLt runs", keep_nan ? " and keeps NaN" : "", " for ", key)};
   const auto& chosen = candidates[static_cast<size_t>(best.index)];
-  if (timed && best.microseconds > 0) {
+  if (effort == GemmEffort::timed && timed == (best.microseconds > 0)) {
     ChoiceStore::Choice choice;
     std::memcpy(choice.words.data(), &chosen.algo, sizeof chosen.algo);
     choice.microseconds = best.microseconds;
-    store_of(device).add(family, key, choice);
+    choice.size = gemm.columns;
+    store.add(family, key, choice);
   }
   const std::string how = timed && best.microseconds > 0 ? cat("number ", best.index + 1, " of ", candidates.size(),
                                                                " timed: ", best.microseconds, " us")
@@ -161,14 +166,14 @@ void GemmSetup::describe(cublasLtMatmulDescOpaque_t* desc, const void* bias) con
   if (gemm.has_bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
 }
 
-std::vector<cublasLtMatmulHeuristicResult_t> GemmSetup::candidates(int most) const {
+std::vector<cublasLtMatmulHeuristicResult_t> GemmSetup::candidates(int most, size_t workspace_bytes) const {
   const CublasLt& lt = cublaslt();
   cublasLtMatmulPreferenceOpaque_t wish;
   cublaslt_check(lt.cublasLtMatmulPreferenceInit_internal(&wish, sizeof wish), "cuda.gemm preference");
   const auto set = [&](cublasLtMatmulPreferenceAttributes_t which, const auto& value) {
     cublaslt_check(lt.cublasLtMatmulPreferenceSetAttribute(&wish, which, &value, sizeof value), "cuda.gemm preference");
   };
-  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kGemmWorkspace));
+  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(workspace_bytes));
   // Parts of a split sum stay in f32: the other schemes round them to the output's 16 bits.
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
   const auto alignment = static_cast<uint32_t>(gemm.alignment);
@@ -186,7 +191,7 @@ std::vector<cublasLtMatmulHeuristicResult_t> GemmSetup::candidates(int most) con
   cublaslt_check(status, "cuda.gemm heuristics");
   found.resize(static_cast<size_t>(count));
   std::erase_if(found,
-                [](const auto& r) { return r.state != CUBLAS_STATUS_SUCCESS || r.workspaceSize > kGemmWorkspace; });
+                [&](const auto& r) { return r.state != CUBLAS_STATUS_SUCCESS || r.workspaceSize > workspace_bytes; });
   return found;
 }
 
@@ -209,8 +214,12 @@ cublasStatus_t GemmSetup::run(const cublasLtMatmulAlgo_t& algo, const CudaGemmPo
 }
 
 CudaGemmChoice cuda_gemm(const CudaGemm& gemm, int device, GemmEffort effort) {
-  static OncePerKey<CudaGemmChoice> choices;
-  return choices.get(device, gemm.key(), [&] {
+  static OncePerKey<CudaGemmChoice> timed, known, plain;
+  const std::string key = gemm.key();
+  if (effort == GemmEffort::known)
+    if (const CudaGemmChoice* made = timed.find(device, key)) return *made;
+  auto& choices = effort == GemmEffort::timed ? timed : effort == GemmEffort::known ? known : plain;
+  return choices.get(device, key, [&] {
     const CudaGuard guard(device);
     return choose(gemm, device, effort);
   });

@@ -56,12 +56,15 @@ struct CudaGemmChoice {
 };
 
 // The plan for a problem: from this process' memo, from the file of earlier choices (cache folder, by device and
-// library version), else made now: cuBLASLt's heuristics give up to 8 algorithms, which are timed on memory of the
-// problem's size unless the problem is tiny or the family has been timed at kGemmTimedShapes sizes already: then the
-// first one is taken. The first size of a family times all, a later one the best three. Thread-safe; may wait for the
-// GPU on a stream of its own.
-enum class GemmEffort : uint8_t { first, timed };  // first: the heuristics' first in any case
-constexpr int kGemmTimedShapes = 4;
+// library version), else made now:
+//   timed   cuBLASLt's heuristics give up to 8 algorithms, which are timed on memory of the problem's size unless the
+//           problem is tiny. The first size of a family times all, a later one the best three.
+//   known   the algorithm that was chosen for the nearest size of the family, where it takes this problem (no new
+//   kernel
+//           of the library is loaded then: that takes milliseconds); the heuristics' first where there is none
+//   plain   the heuristics' first that needs no workspace
+// Thread-safe; `timed` may wait for the GPU on a stream of its own.
+enum class GemmEffort : uint8_t { plain, known, timed };
 KPT_API CudaGemmChoice cuda_gemm(const CudaGemm& gemm, int device, GemmEffort effort = GemmEffort::timed);
 
 }  // namespace kpt

@@ -11,8 +11,9 @@ namespace kpt {
 struct GemmSetup {
   GemmSetup(const CudaGemm& gemm, int device);
 
-  // The heuristics' algorithms, best guess first: at most `most`, none where the problem is not supported.
-  std::vector<cublasLtMatmulHeuristicResult_t> candidates(int most) const;
+  // The heuristics' algorithms that need no more workspace, best guess first: at most `most`, none where the problem is
+  // not supported.
+  std::vector<cublasLtMatmulHeuristicResult_t> candidates(int most, size_t workspace_bytes) const;
   // Is the algorithm one for this problem? Fills in the workspace it needs.
   bool takes(const cublasLtMatmulAlgo_t& algo, size_t* workspace_bytes) const;
   cublasStatus_t run(const cublasLtMatmulAlgo_t& algo, const CudaGemmPointers& at, void* workspace,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,16 +24,26 @@ class OncePerKey {
       if (!slot) slot = std::make_unique<Entry>();
       entry = slot.get();
     }
-    std::call_once(entry->once, [&] { entry->value = make(); });
+    std::call_once(entry->once, [&] {
+      entry->value = make();
+      entry->made.store(true, std::memory_order_release);
+    });
     return entry->value;
+  }
+  // Null where it was not made yet.
+  const T* find(int device, const std::string& key) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto it = entries_.find({device, key});
+    return it != entries_.end() && it->second->made.load(std::memory_order_acquire) ? &it->second->value : nullptr;
   }
 
  private:
   struct Entry {
     std::once_flag once;
     T value{};
+    std::atomic<bool> made{false};
   };
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::pair<int, std::string>, std::unique_ptr<Entry>> entries_;
 };
 

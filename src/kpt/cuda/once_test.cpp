@@ -28,7 +28,11 @@ TEST(OncePerKey, EachKeyIsMadeOnceHoweverManyAsk) {
 TEST(OncePerKey, WhatThrewIsMadeAgain) {
   OncePerKey<int> all;
   EXPECT_THROW(all.get(0, "k", []() -> int { throw std::runtime_error("not yet"); }), std::runtime_error);
+  EXPECT_EQ(all.find(0, "k"), nullptr);
   EXPECT_EQ(all.get(0, "k", [] { return 5; }), 5);
+  ASSERT_NE(all.find(0, "k"), nullptr);
+  EXPECT_EQ(*all.find(0, "k"), 5);
+  EXPECT_EQ(all.find(1, "k"), nullptr);
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ class CompiledModel final : public Model {
   std::string plan_text() const override { return executor_.plan().text(); }
   std::string explain(std::string_view value) const override { return explain_value(record_, executor_, value); }
   std::string report() const override { return report_json(record_, executor_); }
+  void make_ready(const std::vector<Tensor>& inputs) override { executor_.make_ready(inputs); }
   int64_t call_bytes(const std::vector<Tensor>& inputs) override { return executor_.call_bytes(inputs); }
   int64_t trim() override { return executor_.trim(); }
   std::map<std::string, int64_t> counters() const override {

@@ -65,6 +65,8 @@ class KPT_API Model {
   virtual std::string report() const = 0;
   // Runs `rounds` calls with a clock around every step; JSON as profile.h says.
   virtual std::string profile(const std::vector<Tensor>& inputs, int rounds) = 0;
+  // Plans the sizes of these inputs with every choice timed (Executor::make_ready). Runs nothing.
+  virtual void make_ready(const std::vector<Tensor>& inputs) = 0;
   // What a call with these inputs takes beside the weights: arena, workspace, outputs. Known before it runs.
   virtual int64_t call_bytes(const std::vector<Tensor>& inputs) = 0;
   // Frees the arenas and recordings that no call uses now; the next calls take theirs again. The bytes they held.

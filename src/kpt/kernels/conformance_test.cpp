@@ -220,7 +220,7 @@ std::vector<Tensor> make_inputs(const Case& c) {
 std::string run_kernel(const Kernel& kernel, const Problem& problem, const std::vector<Tensor>& inputs,
                        std::vector<Tensor>& outputs) {
   const std::unique_ptr<Launch> launch = kernel.make(problem);
-  launch->prepare();
+  launch->prepare(Effort::timed);
   std::vector<const void*> in;
   std::vector<void*> out;
   std::vector<Guarded> guarded;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <mutex>
 
 namespace kpt {
@@ -76,6 +77,33 @@ std::vector<int> Problem::operand_list(int i) const {
     indices.push_back(index);
   }
   return indices;
+}
+
+namespace {
+
+bool same(const Attr& a, const Attr& b) {
+  if (a.index() != b.index()) return false;
+  if (a.is<double>()) return std::bit_cast<uint64_t>(a.as<double>()) == std::bit_cast<uint64_t>(b.as<double>());
+  if (!a.is<AttrList>()) return a == b;
+  const AttrList &x = a.as<AttrList>(), &y = b.as<AttrList>();
+  return std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const Attr& p, const Attr& q) { return same(p, q); });
+}
+
+bool same(const std::vector<TensorDesc>& a, const std::vector<TensorDesc>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const TensorDesc& p, const TensorDesc& q) {
+    return p.dtype == q.dtype && p.sizes == q.sizes && p.strides == q.strides;
+  });
+}
+
+}  // namespace
+
+bool Problem::same(const Problem& other) const {
+  const auto equal = [](const auto& a, const auto& b) { return a.first == b.first && kpt::same(a.second, b.second); };
+  return op == other.op && threads == other.threads && lasting == other.lasting && gpu == other.gpu &&
+         kpt::same(inputs, other.inputs) && kpt::same(outputs, other.outputs) &&
+         std::equal(args.begin(), args.end(), other.args.begin(), other.args.end(),
+                    [](const Attr& a, const Attr& b) { return kpt::same(a, b); }) &&
+         std::equal(kwargs.begin(), kwargs.end(), other.kwargs.begin(), other.kwargs.end(), equal);
 }
 
 std::string Problem::str() const {

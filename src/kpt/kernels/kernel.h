@@ -20,6 +20,8 @@ struct GpuTraits {
   int multiprocessors = 0;
   int64_t l2_bytes = 0;
   int64_t shared_bytes = 0;  // most dynamic shared memory of one block
+
+  friend bool operator==(const GpuTraits&, const GpuTraits&) = default;
 };
 
 // One operator call at concrete sizes: everything a choice may depend on. Kernels do not know graphs.
@@ -41,7 +43,14 @@ struct KPT_API Problem {
   int operand_index(int i) const;              // index into inputs, -1 likewise
   std::vector<int> operand_list(int i) const;  // a list argument's indices (-1 for none)
   std::string str() const;
+  // Equal to the bit in everything that `supports` and `make` may look at.
+  bool same(const Problem& other) const;
 };
+
+// May what is made ready be timed, to choose among ways of doing it? `timed`: auto_optimize asks. `known`: a call with
+// sizes that were not made ready asks: nothing is timed and no kernel is loaded that need not be; what was chosen for
+// the nearest size holds.
+enum class Effort : uint8_t { timed, known };
 
 // Pointers for one run, in the order of Problem::inputs / outputs. No two outputs overlap; an output overlaps an input
 // only where the kernel's contract allows in-place. Workspace: workspace_bytes() long, 64-byte aligned, contents
@@ -59,9 +68,9 @@ class KPT_API Launch {
  public:
   virtual ~Launch() = default;
   virtual size_t workspace_bytes() const { return 0; }
-  // Compiles and loads what run() needs. Called once, before workspace_bytes() is asked and before the first run; for
-  // different launches possibly at the same time from several threads.
-  virtual void prepare() {}
+  // Compiles, loads and chooses what run() needs. Called once, before workspace_bytes() is asked and before the first
+  // run; for different launches possibly at the same time from several threads.
+  virtual void prepare(Effort) {}
   virtual void run(const RunArgs& args) const = 0;
   // May run() be kept in a CUDA graph: it neither allocates nor waits, and its temporaries are all in the workspace.
   virtual bool recordable() const { return true; }

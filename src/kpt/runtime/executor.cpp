@@ -18,6 +18,9 @@ namespace kpt {
 namespace {
 // Sets of sizes kept ready. An instance of a 24-layer model is about 300 kB, so the cache stays under 20 MB.
 constexpr size_t kShapeCache = 64;
+// A size that comes back this often on a GPU is planned once more, with its choices timed. That takes 50 ms and more,
+// and what it gains at these sizes is at most a few tenths of a call.
+constexpr int kRunsBeforeTiming = 16;
 
 }  // namespace
 
@@ -37,7 +40,7 @@ Executor::Executor(Plan plan, std::shared_ptr<WeightSource> weights)
     size_symbol_.push_back(std::move(axes));
   }
   const std::shared_ptr<void> current = plan_.device->enter();
-  if (!plan_.prologue.empty()) prologue_ = make_instance(plan_, plan_.prologue, {});
+  if (!plan_.prologue.empty()) prologue_ = make_instance(plan_, plan_.prologue, {}, Effort::timed);
   if (plan_.backend->executes()) weights_ = load_weights(nullptr);
   join();
 }
@@ -124,11 +127,11 @@ void Executor::bind_symbols(const std::vector<Tensor>& inputs, std::vector<int64
     }
 }
 
-std::shared_ptr<const Instance> Executor::instance(const std::vector<int64_t>& symbols) {
+std::shared_ptr<const Instance> Executor::instance(const std::vector<int64_t>& symbols, Effort effort) {
   {
     std::lock_guard<std::mutex> lock(shapes_mutex_);
     for (auto it = shapes_.begin(); it != shapes_.end(); ++it)
-      if (it->first == symbols) {
+      if (it->first == symbols && (effort == Effort::known || it->second->effort == Effort::timed)) {
         shapes_.splice(shapes_.begin(), shapes_, it);
         return it->second;
       }
@@ -136,9 +139,10 @@ std::shared_ptr<const Instance> Executor::instance(const std::vector<int64_t>& s
   SymEnv env;
   for (size_t i = 0; i < symbols.size(); ++i) env[plan_.graph.symbols[i].name] = symbols[i];
   const std::shared_ptr<void> current = plan_.device->enter();
-  auto made = make_instance(plan_, plan_.steps, env);
+  auto made = make_instance(plan_, plan_.steps, env, effort);
   counters_.shapes_planned++;
   std::lock_guard<std::mutex> lock(shapes_mutex_);
+  shapes_.remove_if([&](const auto& shape) { return shape.first == symbols; });
   shapes_.emplace_front(symbols, made);
   if (shapes_.size() > kShapeCache) shapes_.pop_back();
   return made;
@@ -147,13 +151,19 @@ std::shared_ptr<const Instance> Executor::instance(const std::vector<int64_t>& s
 std::shared_ptr<const Instance> Executor::instance(const SymEnv& env) {
   std::vector<int64_t> symbols;
   for (const auto& d : plan_.graph.symbols) symbols.push_back(env.at(d.name));
-  return instance(symbols);
+  return instance(symbols, Effort::timed);
 }
 
 std::shared_ptr<const Instance> Executor::instance_for(const std::vector<Tensor>& inputs) {
   std::vector<int64_t> symbols;
   bind_symbols(inputs, symbols);
-  return instance(symbols);
+  return instance(symbols, Effort::known);
+}
+
+void Executor::make_ready(const std::vector<Tensor>& inputs) {
+  std::vector<int64_t> symbols;
+  bind_symbols(inputs, symbols);
+  instance(symbols, Effort::timed);
 }
 
 Tensor Executor::allocate(const TensorDesc& desc, Stream stream) const {
@@ -242,8 +252,13 @@ std::vector<Tensor> Executor::attempt(const std::vector<Tensor>& inputs, const O
 
   bind_symbols(inputs, frame->symbols);
   if (!frame->instance || frame->instance_symbols != frame->symbols) {
-    frame->instance = instance(frame->symbols);
+    frame->instance = instance(frame->symbols, Effort::known);
     frame->instance_symbols = frame->symbols;
+  }
+  if (frame->instance->effort == Effort::known && plan_.device->records() &&
+      frame->instance->runs.load(std::memory_order_relaxed) >= kRunsBeforeTiming) {
+    std::erase_if(frame->recordings, [&](const auto& r) { return r.instance == frame->instance; });
+    frame->instance = instance(frame->symbols, Effort::timed);
   }
   const Instance& instance = *frame->instance;
   const std::shared_ptr<const Weights> weights = fresh_weights();

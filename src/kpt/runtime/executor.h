@@ -50,9 +50,13 @@ class Executor final : public Holder {
 
   const Plan& plan() const { return plan_; }
   const ExecutorCounters& counters() const { return counters_; }
-  std::shared_ptr<const Instance> instance(const SymEnv& env);                      // from the cache, or made
+  std::shared_ptr<const Instance> instance(const SymEnv& env);  // from the cache, or made as make_ready does
   std::shared_ptr<const Instance> instance_for(const std::vector<Tensor>& inputs);  // at the sizes of these inputs
   std::shared_ptr<const Instance> prologue() const { return prologue_; }            // null where there is none
+  // Plans the sizes of these inputs with everything timed that may be: what calls at these and at near sizes then
+  // use. Runs nothing; may take seconds. A size that is met first in a call is planned in about a millisecond, with
+  // what was chosen for the nearest one.
+  void make_ready(const std::vector<Tensor>& inputs);
   // What a call with these inputs takes beside the weights: arena, workspace and outputs. Runs nothing.
   int64_t call_bytes(const std::vector<Tensor>& inputs);
   int64_t derived_bytes() const;  // memory held by results of the prologue
@@ -80,7 +84,7 @@ class Executor final : public Holder {
   Tensor checked_weight(size_t value_index) const;
   void bind_symbols(const std::vector<Tensor>& inputs, std::vector<int64_t>& symbols) const;
   [[noreturn]] void bad_input(size_t index, const Tensor& got, const std::string& what) const;
-  std::shared_ptr<const Instance> instance(const std::vector<int64_t>& symbols);
+  std::shared_ptr<const Instance> instance(const std::vector<int64_t>& symbols, Effort effort);
   using Finish = std::function<void(const Instance&, const std::vector<char*>&)>;
   std::vector<Tensor> execute(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
                               StepObserver* observer, const Finish& finish, Stream stream);

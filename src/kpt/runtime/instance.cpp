@@ -35,23 +35,22 @@ uint64_t lasting_inputs(const Plan& plan, const PlanStep& step, const std::set<i
   return bits;
 }
 
-BoundStep bind_step(const Plan& plan, const PlanStep& step, const SymEnv& env, uint64_t lasting) {
-  const Node& node = *step.node;
-  Problem problem = make_problem(node, step.inputs, step.outputs, env, plan.options);
-  problem.lasting = lasting;
+// A problem solved: the first kernel that takes it.
+struct Solved {
+  Problem problem;
+  std::shared_ptr<const Kernel> kernel;
+  std::shared_ptr<Launch> launch;
+};
+
+Solved solve(const Plan& plan, const Node& node, Problem problem) {
   std::string reasons;
   for (Candidate& c : plan.backend->candidates(node, problem, plan.options.select)) {
     if (!c.verdict.ok) {
       reasons += cat("\n  ", c.kernel->provider, "/", c.kernel->name, ": ", c.verdict.reason);
       continue;
     }
-    BoundStep bound;
-    bound.step = &step;
-    bound.launch = c.kernel->make(problem);
-    bound.kernel = std::move(c.kernel);
-    bound.inputs = bind(step.inputs, node.inputs, env);
-    bound.outputs = bind(step.outputs, node.outputs, env);
-    return bound;
+    std::shared_ptr<Launch> launch = c.kernel->make(problem);
+    return {std::move(problem), std::move(c.kernel), std::move(launch)};
   }
   throw_error(ErrorKind::unsupported, "runtime",
               cat("no kernel for ", print(node), "\n  as ", problem.str(),
@@ -81,13 +80,12 @@ void lay_out_arena(const Plan& plan, const SymEnv& env, Instance* out) {
 
 // Kernels of the CPU are ready when made. Those of a GPU may have to be compiled, each on its own thread; the one that
 // fails is named by its exception.
-void prepare(const Plan& plan, Instance* out) {
-  auto ready = [&plan, out](int64_t i, int) {
+void prepare(const Plan& plan, const std::vector<Solved>& solved, Effort effort, Instance* out) {
+  auto ready = [&](int64_t i, int) {
     const std::shared_ptr<void> current = plan.device->enter();
-    out->steps[static_cast<size_t>(i)].launch->prepare();
+    solved[static_cast<size_t>(i)].launch->prepare(effort);
   };
-  const auto count = static_cast<int64_t>(out->steps.size());
-  if (plan.options.gpu.arch) parallel(count, plan.options.threads, ready);
+  if (plan.options.gpu.arch) parallel(static_cast<int64_t>(solved.size()), plan.options.threads, ready);
   for (const BoundStep& step : out->steps) {
     out->workspace_bytes = std::max(out->workspace_bytes, static_cast<int64_t>(step.launch->workspace_bytes()));
     out->recordable &= step.launch->recordable();
@@ -96,17 +94,28 @@ void prepare(const Plan& plan, Instance* out) {
 
 }  // namespace
 
-std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env) {
+std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env,
+                                              Effort effort) {
   auto out = std::make_shared<Instance>();
   out->env = env;
+  out->effort = effort;
   const bool every_call = &steps == &plan.steps;  // the prologue uses no arena and knows no symbols
   if (every_call) lay_out_arena(plan, env, out.get());
   std::set<int> written;
   for (const PlanStep& step : plan.steps)
     if (step.node->op == "kpt.write_") written.insert(step.inputs[0].buffer);
-  for (const PlanStep& step : steps)  // the prologue's own operands have just been written
-    out->steps.push_back(bind_step(plan, step, env, every_call ? lasting_inputs(plan, step, written) : 0));
-  prepare(plan, out.get());
+  std::vector<Solved> solved;                            // the layers of a model ask the same few questions
+  const bool banned = !plan.options.select.ban.empty();  // some kernel for one step alone
+  for (const PlanStep& step : steps) {
+    const Node& node = *step.node;
+    Problem problem = make_problem(node, step.inputs, step.outputs, env, plan.options);
+    if (every_call) problem.lasting = lasting_inputs(plan, step, written);  // the prologue's have just been written
+    auto it = std::find_if(solved.begin(), solved.end(), [&](const Solved& s) { return s.problem.same(problem); });
+    if (it == solved.end() || banned) it = solved.insert(solved.end(), solve(plan, node, std::move(problem)));
+    out->steps.push_back(
+        {&step, it->kernel, it->launch, bind(step.inputs, node.inputs, env), bind(step.outputs, node.outputs, env)});
+  }
+  prepare(plan, solved, effort, out.get());
   if (every_call)
     for (const Value* v : plan.graph.outputs()) {
       Dims sizes;

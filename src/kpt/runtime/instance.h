@@ -18,7 +18,7 @@ struct BoundPlace {
 struct BoundStep {
   const PlanStep* step = nullptr;
   std::shared_ptr<const Kernel> kernel;
-  std::unique_ptr<Launch> launch;
+  std::shared_ptr<const Launch> launch;  // steps that are the same problem share one
   std::vector<BoundPlace> inputs, outputs;
 };
 
@@ -26,6 +26,7 @@ struct BoundStep {
 // is arithmetic and a few small allocations: no compile.
 struct Instance {
   SymEnv env;
+  Effort effort = Effort::known;  // how its kernels were chosen
   std::vector<BoundStep> steps;
   std::vector<int64_t> arena_offset;  // for each buffer, -1 where it is not in the arena
   int64_t arena_bytes = 0;            // slots only
@@ -36,8 +37,10 @@ struct Instance {
 };
 
 // Asks the backend anew at these sizes and takes the first kernel that says yes; the device must be current. Kernels
-// are made ready on several threads. Throws Error{unsupported} with every kernel's reason where none does.
-std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env);
+// are made ready on several threads, one for each problem. Throws Error{unsupported} with every kernel's reason where
+// none does.
+std::shared_ptr<const Instance> make_instance(const Plan& plan, const std::vector<PlanStep>& steps, const SymEnv& env,
+                                              Effort effort);
 
 // Runs the steps in order. `buffers[i]` is the start of buffer i; workspace has instance.workspace_bytes bytes.
 // The observer (may be null) is told of each step: values are probed and times taken so. A kernel's exception becomes

@@ -113,8 +113,8 @@ TEST(Memory, SharedSlotsNeverOverlapInTime) {
 
 TEST(Instance, OffsetsFollowTheSizesWithoutANewPlan) {
   const Plan plan = plan_of(kChain);
-  const auto small = make_instance(plan, plan.steps, {{"b", 1}});
-  const auto large = make_instance(plan, plan.steps, {{"b", 64}});
+  const auto small = make_instance(plan, plan.steps, {{"b", 1}}, Effort::known);
+  const auto large = make_instance(plan, plan.steps, {{"b", 64}}, Effort::known);
   EXPECT_EQ(small->arena_bytes, 2 * 1024);
   EXPECT_EQ(large->arena_bytes, 2 * 64 * 1024);
   EXPECT_EQ(large->outputs[0].sizes, (Dims{64, 256}));

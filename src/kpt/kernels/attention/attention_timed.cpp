@@ -14,8 +14,6 @@ namespace {
 
 // Products below which the two differ by their start alone: a few microseconds on 132 multiprocessors.
 constexpr double kLeastWork = 5e8;
-// Sizes of one family that are timed; for later ones, building cuDNN's plan would cost more than it saves.
-constexpr int kTimedSizes = 4;
 constexpr int64_t kLine = 256;
 
 int64_t lines(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
@@ -36,12 +34,12 @@ class TimedAttention final : public Launch {
     KPT_ASSERT(device_ >= 0, "kernels.attention", "no CUDA context is current");
   }
 
-  void prepare() override {
+  void prepare(Effort effort) override {
     CudaWork own = attention_cuda_work(call_, gpu_);
     own_bytes_ = lines(static_cast<int64_t>(own.workspace_bytes));
     own_text_ = own.config;
     own_ = make_cuda_launch(own);
-    own_->prepare();
+    own_->prepare(effort);
     CudnnAttention problem;
     if (Verdict v = cudnn_attention_problem(call_, problem); !v) return;
     ChoiceStore& store = ChoiceStore::of("attention", cudnn_version(), device_);
@@ -57,7 +55,12 @@ class TimedAttention final : public Launch {
       if (has_key_mask(call_)) make_masked(std::move(own));
       return;
     }
-    if (kept ? kept->words[0] == 0 : store.count(family) >= kTimedSizes) return;
+    if (kept && kept->words[0] == 0) return;
+    // Building cuDNN's plan takes tens of milliseconds: no call waits for that.
+    if (effort == Effort::known && (!kept || !cudnn_attention_built(problem, device_))) {
+      how_ = "cudnn not built for this size";
+      return;
+    }
     CudnnAttentionChoice choice = cudnn_attention(problem, device_);
     if (!choice.plan) {
       why_ = choice.verdict.reason;
@@ -110,10 +113,10 @@ class TimedAttention final : public Launch {
     CudaWork lengths;
     lengths.calls.push_back(std::move(count));
     lengths_ = make_cuda_launch(std::move(lengths));
-    lengths_->prepare();
+    lengths_->prepare(Effort::known);
     own.calls[0].params[5] = work_param(own_bytes_ + 2 * p.b * 4);  // attention.cu's `done`
     rest_ = make_cuda_launch(std::move(own));
-    rest_->prepare();
+    rest_->prepare(Effort::known);
   }
 
   void run_cudnn(const RunArgs& args) const {
@@ -163,7 +166,7 @@ class TimedAttention final : public Launch {
                                                    }},
                                                   false);
     const bool library = fastest(times) == 1;
-    store.add(family, key, {{library ? 1u : 0u}, times[library ? 1 : 0]});
+    store.add(family, key, {{library ? 1u : 0u}, times[library ? 1 : 0], call_.p.s});
     how_ = cat("timed: ", times[1], " us, own kernel ", times[0], " us");
     if (!library) {
       how_ = cat("timed: ", times[0], " us, cudnn ", times[1], " us");

@@ -72,17 +72,17 @@ class ConvLaunch final : public Launch {
     KPT_ASSERT(device_ >= 0, "kernels.convolution", "no CUDA context is current");
   }
 
-  void prepare() override {
+  void prepare(Effort effort) override {
     if (outputs(call_.p) == 0) return;
     if (has_tail(call_.p)) {
       tail_ = make_cuda_launch(plan_conv_tail(call_));
-      tail_->prepare();
+      tail_->prepare(effort);
     }
     const bool sums = call_.p.c > 0;
     if (sums) {
       const CudnnConvolution problem = cudnn_problem(call_);
       const auto tail = [this](const CudnnPointers& at, CUstream stream) { run_tail(at, stream); };
-      CudnnChoice choice = cudnn_convolution(problem, device_, tail);
+      CudnnChoice choice = cudnn_convolution(problem, device_, tail, effort == Effort::timed);
       plan_ = std::move(choice.plan);
       reason_ = choice.verdict.reason;
     }
@@ -120,7 +120,7 @@ class ConvLaunch final : public Launch {
   }
   void make_direct() const {
     direct_ = make_cuda_launch(plan_conv_direct(call_));
-    direct_->prepare();
+    direct_->prepare(Effort::known);
   }
 
   ConvCall call_;

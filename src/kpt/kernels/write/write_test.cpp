@@ -224,7 +224,7 @@ TEST(WriteCuda, OnAGpuInPlaceWritesTheSlicesAlone) {
     for (const auto& k : kernel_registry().find("kpt.write_", "cuda")) {
       if (!k->work) continue;
       const std::unique_ptr<Launch> launch = k->make(c.problem);
-      launch->prepare();
+      launch->prepare(Effort::timed);
       const void* inputs[] = {state.get(), index.get(), source.get()};
       void* outputs[] = {state.get()};
       launch->run({inputs, outputs, nullptr});

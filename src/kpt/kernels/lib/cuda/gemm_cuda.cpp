@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <mutex>
 
 #include "kpt/cuda/cublaslt.h"
 #include "kpt/kernels/lib/cuda/gemm_padded.h"
@@ -153,15 +154,11 @@ class CudaGemmLaunch final : public Launch {
     KPT_ASSERT(device_ >= 0, "kernels.gemm", "no CUDA context is current");
   }
 
-  void prepare() override {
-    const int element = static_cast<int>(size_of(call_.dtype));
-    make(any_address_ ? element : 16, &aligned_);
-    if (aligned_.plan && aligned_.cut.gemm.alignment > element) make(element, &loose_);
+  void prepare(Effort effort) override {
+    const GemmEffort chosen = effort == Effort::timed ? GemmEffort::timed : GemmEffort::known;
+    make(any_address_ ? element() : 16, any_address_ ? GemmEffort::plain : chosen, &aligned_);
   }
-  size_t workspace_bytes() const override {
-    const auto bytes = [](const Way& way) { return way.plan ? way.plan->workspace_bytes() : 0; };
-    return std::max(bytes(aligned_), bytes(loose_));
-  }
+  size_t workspace_bytes() const override { return aligned_.plan ? aligned_.plan->workspace_bytes() : 0; }
   std::string config() const override {
     if (!aligned_.plan) return aligned_.cut.empty() ? "nothing to do" : "zeros and tail";
     return cat(aligned_.plan->config(), aligned_.cut.items.size() > 1 ? cat(", calls ", aligned_.cut.items.size()) : "",
@@ -178,11 +175,15 @@ class CudaGemmLaunch final : public Launch {
       if (aligned_.tail) aligned_.tail->run(args);
       return;
     }
-    run(alignment_of(args) >= cut.gemm.alignment ? aligned_ : loose_, args);
+    if (alignment_of(args) >= cut.gemm.alignment) return run(aligned_, args);
+    // A view that starts off a line: rare, so made late.
+    std::call_once(loose_once_, [this] { make(element(), GemmEffort::plain, &loose_); });
+    run(loose_, args);
   }
 
  private:
-  void make(int most_alignment, Way* way) {
+  int element() const { return static_cast<int>(size_of(call_.dtype)); }
+  void make(int most_alignment, GemmEffort effort, Way* way) const {
     std::string reasons;
     for (const GemmFusion fusion : {GemmFusion::most, GemmFusion::none}) {
       way->cut = {};
@@ -192,15 +193,14 @@ class CudaGemmLaunch final : public Launch {
       CudaGemm& gemm = way->cut.gemm;
       gemm.alignment = std::min(gemm.alignment, most_alignment);
       if (gemm.depth > 0) {
-        const bool rare = most_alignment < 16;  // only for views that start off a line: not worth timing
-        CudaGemmChoice choice = cuda_gemm(gemm, device_, rare ? GemmEffort::first : GemmEffort::timed);
+        CudaGemmChoice choice = cuda_gemm(gemm, device_, effort);
         reasons += cat(reasons.empty() ? "" : "; ", choice.verdict.reason);
         if (!choice.plan) continue;
         way->plan = std::move(choice.plan);
       }
       if (!way->cut.has_tail()) return;
       way->tail = make_cuda_launch(plan_gemm_tail(way->cut, gpu_));
-      way->tail->prepare();
+      way->tail->prepare(Effort::known);
       return;
     }
     throw_error(ErrorKind::unsupported, "kernels.gemm", reasons);
@@ -235,7 +235,9 @@ class CudaGemmLaunch final : public Launch {
   GpuTraits gpu_;
   int device_;
   bool any_address_;
-  Way aligned_, loose_;
+  Way aligned_;
+  mutable std::once_flag loose_once_;
+  mutable Way loose_;
 };
 
 }  // namespace

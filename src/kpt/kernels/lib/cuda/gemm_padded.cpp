@@ -20,14 +20,15 @@ class PaddedLaunch final : public Launch {
       : p_(std::move(padded)), device_(current_cuda_device()), any_address_(std::move(any_address)) {
     KPT_ASSERT(device_ >= 0, "kernels.gemm", "no CUDA context is current");
   }
-  void prepare() override {
-    chunk_ = plan(p_.of(p_.chunk));
-    if (const int64_t rest = p_.whole.m % p_.chunk) rest_ = plan(p_.of(rest));
-    if (p_.has_edge()) edge_ = plan(p_.edge());
-    any_address_->prepare();
+  void prepare(Effort effort) override {
+    const GemmEffort chosen = effort == Effort::timed ? GemmEffort::timed : GemmEffort::known;
+    chunk_ = plan(p_.of(p_.chunk), chosen);
+    if (const int64_t rest = p_.whole.m % p_.chunk) rest_ = plan(p_.of(rest), chosen);
+    if (p_.has_edge()) edge_ = plan(p_.edge(), chosen);
+    any_address_->prepare(effort);
     for (int64_t row = 0; row < p_.whole.m; row += p_.chunk) {
       copies_.push_back(make_cuda_launch(plan_unpad(p_, row, std::min(p_.chunk, p_.whole.m - row))));
-      copies_.back()->prepare();
+      copies_.back()->prepare(effort);
     }
   }
   size_t workspace_bytes() const override {
@@ -67,8 +68,8 @@ class PaddedLaunch final : public Launch {
   }
 
  private:
-  std::shared_ptr<const CudaGemmPlan> plan(const CudaGemm& gemm) const {
-    CudaGemmChoice choice = cuda_gemm(gemm, device_);
+  std::shared_ptr<const CudaGemmPlan> plan(const CudaGemm& gemm, GemmEffort effort) const {
+    CudaGemmChoice choice = cuda_gemm(gemm, device_, effort);
     if (!choice.plan) throw_error(ErrorKind::unsupported, "kernels.gemm", choice.verdict.reason);
     return choice.plan;
   }

@@ -2,8 +2,6 @@
 #include "kpt/kernels/lib/cuda/gemm_race.h"
 
 #include <algorithm>
-#include <map>
-#include <mutex>
 
 #include "kpt/cuda/choices.h"
 #include "kpt/cuda/cublaslt.h"
@@ -16,7 +14,6 @@
 namespace kpt {
 namespace {
 
-constexpr int kTimedShapes = 4;  // of a family
 constexpr int64_t kLine = 256;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -64,16 +61,18 @@ class RacedGemm final : public Launch {
         library_(std::move(library)),
         ways_(own_ways(call_, gpu)) {}
 
-  void prepare() override {
-    library_->prepare();
-    static OncePerKey<Race> races;
-    const Race& race = races.get(device_, key(), [&] { return decide(); });
-    how_ = race.how;
-    compile_cuts();
-    if (race.winner == 0) return;
-    config_ = ways_[race.winner - 1].work.config;
-    own_ = make_cuda_launch(std::move(ways_[race.winner - 1].work));
-    own_->prepare();
+  void prepare(Effort effort) override {
+    library_->prepare(effort);
+    static OncePerKey<Race> timed, known;
+    const std::string name = key();
+    const Race* race = effort == Effort::known ? timed.find(device_, name) : nullptr;
+    if (!race) race = &(effort == Effort::timed ? timed : known).get(device_, name, [&] { return decide(effort); });
+    how_ = race->how;
+    if (effort == Effort::timed) compile_cuts();
+    if (race->winner == 0) return;
+    config_ = ways_[race->winner - 1].work.config;
+    own_ = make_cuda_launch(std::move(ways_[race->winner - 1].work));
+    own_->prepare(effort);
   }
   size_t workspace_bytes() const override { return library_->workspace_bytes(); }
   std::string config() const override { return cat(own_ ? config_ : library_->config(), ", ", how_); }
@@ -109,47 +108,35 @@ class RacedGemm final : public Launch {
     });
   }
 
-  // What won the family's last race; no way before the first.
-  struct Last {
-    bool known = false;
-    Kind kind = Kind::library;
-    size_t winner = 0;
-  };
-  Last& last_winner() const {
-    static std::map<std::pair<int, std::string>, Last> winners;
-    return winners[{device_, family()}];
-  }
-  // The way at this size that is most like it: of cuts the best one comes first.
-  size_t like(const Last& last) const {
-    if (last.kind == Kind::library || last.kind == Kind::skinny) return last.winner;
-    for (size_t way = 0; way < ways_.size(); ++way)
-      if (ways_[way].kind == last.kind) return way + 1;
+  // The way at this size that is most like what won at another: of narrow cuts the best one comes first.
+  size_t like(const ChoiceStore::Choice& other) const {
+    const auto kind = static_cast<Kind>(other.words[1]);
+    if (kind == Kind::skinny && other.words[0] <= ways_.size() && ways_[other.words[0] - 1].kind == kind)
+      return other.words[0];
+    for (size_t way = 0; way < ways_.size() && kind != Kind::library; ++way)
+      if (ways_[way].kind == kind) return way + 1;
     return 0;
   }
 
-  Race decide() {
-    static std::mutex mutex;
+  Race decide(Effort effort) {
     Race race;
     ChoiceStore& store = ChoiceStore::of("gemm_race", cublaslt_version(), device_);
     if (const auto kept = store.find(family(), key()); kept && kept->words[0] <= ways_.size()) {
       race.winner = kept->words[0];
       race.how = cat("kept choice of ", kept->microseconds, " us");
+    } else if (effort == Effort::timed) {
+      time(race, store);
+    } else if (const auto other = store.nearest(family(), folded(call_).m)) {
+      race.winner = like(*other);
+      race.how = cat("as for ", other->size, " rows");
     } else {
-      const std::lock_guard<std::mutex> lock(mutex);
-      Last& last = last_winner();
-      if (last.known && store.count(family()) >= kTimedShapes) {
-        race.winner = like(last);
-        race.how = "as for another size";
-      } else if (time(race, store)) {
-        last = {true, race.winner == 0 ? Kind::library : ways_[race.winner - 1].kind, race.winner};
-      }
+      race.how = "no near size was timed";
     }
-    if (race.winner > ways_.size()) race.winner = 0;
     return race;
   }
 
   // Weights take turns in memory that outsizes the L2 cache, as they do in a model.
-  bool time(Race& race, ChoiceStore& store) {
+  void time(Race& race, ChoiceStore& store) {
     const GemmProblem p = folded(call_);
     const int64_t w_bytes = lines(2 * (p.w_k == 1 ? p.n * p.w_n : p.k * p.w_k));
     const int64_t x = lines(2 * p.m * p.x_m), y = lines(2 * p.m * p.y_m), bias = lines(2 * p.n),
@@ -161,7 +148,7 @@ class RacedGemm final : public Launch {
         timer.stream());
     if (!scratch) {
       race.how = "no memory to time on";
-      return false;
+      return;
     }
     scratch.fill_normal();
     char* const at = scratch.data();
@@ -169,7 +156,7 @@ class RacedGemm final : public Launch {
     std::vector<std::unique_ptr<Launch>> own;
     for (const Way& way : ways_) {
       own.push_back(make_cuda_launch(way.work));
-      own.back()->prepare();
+      own.back()->prepare(Effort::timed);
     }
     std::vector<CudaTimer::Work> works;
     for (size_t way = 0; way <= own.size(); ++way) {
@@ -194,8 +181,8 @@ class RacedGemm final : public Launch {
     race.how = "timed:";
     for (double t : times) race.how += cat(" ", t);
     race.how += early ? cat(" us, narrow counted ", kNextBeginsEarly, " us less") : " us";
-    store.add(family(), key(), {{race.winner}, times[race.winner]});
-    return true;
+    const Kind kind = race.winner == 0 ? Kind::library : ways_[race.winner - 1].kind;
+    store.add(family(), key(), {{race.winner, static_cast<uint64_t>(kind)}, times[race.winner], p.m});
   }
 
   GemmCall call_;

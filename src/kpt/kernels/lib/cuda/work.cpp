@@ -55,7 +55,7 @@ class CudaLaunch final : public Launch {
   size_t workspace_bytes() const override { return work_.workspace_bytes; }
   std::string config() const override { return work_.config; }
 
-  void prepare() override {
+  void prepare(Effort) override {
     for (const CudaCall& call : work_.calls) functions_.push_back(&cuda_function(call.program, device_));
   }
 
