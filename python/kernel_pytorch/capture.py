@@ -83,8 +83,7 @@ def capture(
     sample or options do not fit. Not thread-safe (torch.export is not).
     """
     start = time.perf_counter()
-    _register_caches(model)
-    inputs = InputTree(_signature(model), args, kwargs or {})
+    inputs = input_tree(model, args, kwargs or {})
     if not inputs.tensors:
         raise CaptureError("[capture] the sample has no tensor, want at least one")
     more = [inputs.flatten(*sample) for sample in more_samples]
@@ -95,6 +94,12 @@ def capture(
     result.notes[:0] = notes
     result.seconds = time.perf_counter() - start
     return result
+
+
+def input_tree(model: nn.Module, args: tuple, kwargs: dict) -> InputTree:
+    """The call as the capture sees it; what the model's library calls a tree is one from now on."""
+    _register_caches(model)
+    return InputTree(_signature(model), args, kwargs)
 
 
 def capture_pt2(path: str | os.PathLike, allow_pickle: bool = False) -> Captured:

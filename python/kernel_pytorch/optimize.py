@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from . import _native, device_memory, machine, memory, rows
+from . import _native, device_memory, kept_captures, machine, memory, rows
 from ._log import event
 from .bisect import Bisect
+from .capture import Captured
 from .errors import (
     CaptureError,
     FallbackError,
@@ -39,7 +40,7 @@ from .judge import (
 )
 from .module import OptimizedModule
 from .plan import Choices, Plan, compile_plan
-from .program import Program
+from .program import Program, capture_sample
 from .reference import Reference
 from .report import Report
 from .samples import Sample, normalise
@@ -198,9 +199,11 @@ class _Job:
         with self._phase("original"):
             results = self._run_original()
         with self._phase("capture"):
-            program = self._capture()
+            key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
+            known = None if key is None else kept_captures.load(key, self.model, self.samples[0], results[0])
+            program = Program(known or self._capture())
         with self._phase("reference"):
-            program, cases = self._cases(program, results)
+            program, cases = self._checked_capture(program, known is not None, key, results)
         del results
         with self._phase("compile"):
             plan = self._compile(program)
@@ -282,12 +285,37 @@ class _Job:
                 ) from error
         return results
 
-    def _capture(self) -> Program:
+    def _capture(self) -> Captured:
         first, *more = self.samples
         try:
-            program = Program.capture(self.model, first, self.dynamic_shapes, more)
+            return capture_sample(self.model, first, self.dynamic_shapes, more)
         except CaptureError as error:
             raise _GiveUpError(f"not captured whole: {error}") from error
+
+    def _checked_capture(
+        self, program: Program, known: bool, key: str | None, results: list[Any]
+    ) -> tuple[Program, list[Case]]:
+        """The program and its cases. A kept capture that the original does not bear out is made anew."""
+        notes, unchecked = list(self.report.notes), list(self.report.unchecked)
+        self._tell_capture(program)
+        try:
+            made = self._cases(program, results)
+        except _GiveUpError as why:
+            if not known:
+                raise
+            event(logging.WARNING, "kept_capture_dropped", model=self.report.model, reason=str(why))
+            kept_captures.forget(key)
+            self.report.notes, self.report.unchecked = notes, unchecked
+            known, program = False, Program(self._capture())
+            self._tell_capture(program)
+            made = self._cases(program, results)
+        if known:
+            self.report.note("the graph was kept from an earlier capture of this model; it was compared with it again")
+        elif key is not None:
+            kept_captures.store(key, program.captured)
+        return made
+
+    def _tell_capture(self, program: Program) -> None:
         self.report.shapes = program.shapes()
         self.report.notes += program.notes
         event(
@@ -299,7 +327,6 @@ class _Job:
             weights=len(program.weights),
             notes=len(program.notes),
         )
-        return program
 
     def _compile(self, program: Program) -> Plan:
         threads = torch.get_num_threads()
@@ -373,22 +400,25 @@ class _Job:
         return plan
 
     def _make_ready(self, program: Program, plan: Plan) -> None:
-        """On a GPU: kernels for other sizes of the first sample are compiled and chosen now, not at the first calls
-        with them. Nothing runs. As many sizes as fit the budget, the ones first that need other kernels."""
+        """On a GPU: kernels for other sizes of the first sample are compiled and chosen now: what calls with sizes near
+        them use. Nothing runs. As many sizes as fit the budget, the ones first that need other kernels."""
+        for sample in self.samples[1:]:
+            self._try_ready(program, plan, sample, sample.describe())
         end = time.perf_counter() + _SIZES_BUDGET_S
         for sizes in other_sizes(program):
             if time.perf_counter() > end:
                 return
             other = resized(program, self.samples[0], sizes)
-            if other is None:
-                continue
-            try:
-                plan.native.call_bytes(program.flatten(other))
-            except KernelPyTorchError as error:
-                if getattr(error, "context_lost", False):
-                    raise
-                names = ", ".join(f"{name}={size}" for name, size in sizes.items())
-                self.report.unchecked.append(f"sizes {names}: they were not made ready: {error}")
+            if other is not None:
+                self._try_ready(program, plan, other, ", ".join(f"{name}={size}" for name, size in sizes.items()))
+
+    def _try_ready(self, program: Program, plan: Plan, sample: Sample, what: str) -> None:
+        try:
+            plan.native.make_ready(program.flatten(sample))
+        except KernelPyTorchError as error:
+            if getattr(error, "context_lost", False):
+                raise
+            self.report.unchecked.append(f"sizes {what}: they were not made ready: {error}")
 
     def _users_measure_decides(self, verdict: Verdict) -> bool:
         """At level aggressive `evaluate` may stand in for the rule (but not for a kernel that throws)."""

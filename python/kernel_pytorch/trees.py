@@ -150,6 +150,7 @@ class OutputTree:
     def __init__(self, spec: pytree.TreeSpec, slots: list):
         self._spec = spec
         self.slots = slots
+        self.structure = str(spec)
         identity = [s for s in slots if not isinstance(s, self.Constant)] == list(range(len(slots)))
         flat = all(child.is_leaf() for child in _children(spec))
         self._kind = "tree"

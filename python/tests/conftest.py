@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+
+os.environ["KPT_KEEP_CAPTURES"] = "0"  # each test captures; test_kept_captures.py switches it on
 
 import kernel_pytorch as kpt
 from kernel_pytorch import _native

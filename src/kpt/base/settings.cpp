@@ -35,7 +35,10 @@ constexpr auto kTable = std::to_array<SettingInfo>({
      "Folders with NVIDIA's libraries (NVRTC, cuBLASLt, cuDNN), separated by commas; searched before the loader's "
      "path."},
     {"cache_dir", "KPT_CACHE_DIR", text, "", 0, 0, "",
-     "Folder for compiled CUDA kernels; empty takes $XDG_CACHE_HOME or ~/.cache, then kernel_pytorch."},
+     "Folder for what is kept between processes: compiled CUDA kernels, timed choices, captured graphs; empty takes "
+     "$XDG_CACHE_HOME or ~/.cache, then kernel_pytorch."},
+    {"keep_captures", "KPT_KEEP_CAPTURES", boolean, "1", 0, 1, "",
+     "Keep captured graphs between processes, so that a known model is not traced again; 0 traces it each time."},
     {"sync", "KPT_SYNC", boolean, "0", 0, 1, "",
      "Wait for the GPU after every step and record nothing, so that a fault names the step it happened in; slow."},
     {"log", "KPT_LOG", choice, "warn", 0, 0, "error warn info debug", "Least important level of log line to print."},

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures kept between processes: torch.export takes seconds, and finds the same graph in the same code.
+
+One JSON file a capture, in the cache folder, named by a digest of what the graph can depend on: the classes of the
+model's modules with their source files and compiled methods, every attribute of the modules that is no weight, names,
+types and sharing of the weights, the samples' structure and sizes, options, and the versions of Python, torch and the
+packages that the classes come from. Weights are not in it: the graph names them. A model with an attribute that cannot
+be described (a hook, a handle, a generator) is captured anew each time.
+
+What code reads from elsewhere, a global of another module, a digest cannot know. The judge does: a kept capture is
+compared with the original on the samples and on odd sizes as a fresh one is, and is made anew where they differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+import functools
+import hashlib
+import inspect
+import json
+import logging
+import marshal
+import os
+import platform
+import sys
+import sysconfig
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.utils._pytree as pytree
+from torch import nn
+
+from . import __version__, machine
+from ._log import event
+from .capture import Captured, Symbol, WeightRef, input_tree
+from .samples import Sample
+from .trees import OutputTree
+
+_FORMAT = 1
+_MOST_FILES = 64  # least recently written out; a file of a 24-layer model is about 200 kB
+_MOST_CONSTANTS = 1 << 20  # bytes of tensors that the code itself makes
+_DEPTH = 12
+_OWN_STATE = {"_parameters", "_buffers", "_modules", "training", "_is_full_backward_hook"}
+
+
+class _UnknownError(Exception):
+    """Something that no digest can stand for. Stays inside this file."""
+
+
+# ---- the key ---------------------------------------------------------------------------------------------------------
+
+
+def key_of(model: nn.Module, samples: list[Sample], dynamic_shapes: Any) -> str | None:
+    """The name of this capture's file, or None where the model cannot be described."""
+    if not machine.setting("keep_captures"):
+        return None
+    teller = _Teller()
+    try:
+        said = {
+            "format": _FORMAT,
+            "versions": [__version__, torch.__version__, platform.python_version(), _sources_of_capture()],
+            "state": [str(torch.get_default_dtype()), torch.is_autocast_enabled(), os.environ.get("TORCH_LOGS")],
+            "files": _user_files(),
+            "model": _model(model, teller),
+            "samples": [_sample(s, teller) for s in samples],
+            "dynamic": teller.tell(dynamic_shapes),
+        }
+    except _UnknownError as why:
+        event(logging.DEBUG, "capture_not_kept", model=type(model).__name__, reason=str(why))
+        return None
+    said["classes"] = teller.classes
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _model(model: nn.Module, teller: _Teller) -> list[Any]:
+    teller.inside = {id(m): name for name, m in model.named_modules(remove_duplicate=False)}
+    first: dict[int, str] = {}
+    told = []
+    for name, module in model.named_modules(remove_duplicate=False):
+        tensors = []
+        for kind, holder in (("p", module._parameters), ("b", module._buffers)):
+            for key, tensor in holder.items():
+                full = f"{name}.{key}"
+                same = None if tensor is None else first.setdefault(id(tensor), full)
+                tensors.append([kind, key, None if tensor is None else _type_of(tensor), same])
+        state = {}
+        for key, value in vars(module).items():
+            if key in _OWN_STATE:
+                continue
+            if "_hooks" in key:
+                if value:
+                    raise _UnknownError(f"{name} has {key.strip('_')}")
+                continue
+            state[key] = teller.tell(value)
+        told.append([name, teller.class_of(type(module)), tensors, state])
+    return told
+
+
+def _sample(sample: Sample, teller: _Teller) -> list[Any]:
+    leaves, spec = pytree.tree_flatten((sample.args, sample.kwargs))
+    return [str(spec), [_type_of(x) if isinstance(x, torch.Tensor) else teller.tell(x) for x in leaves]]
+
+
+def _type_of(t: torch.Tensor) -> list[Any]:
+    return [type(t).__qualname__, str(t.dtype), list(t.shape), list(t.stride()), t.device.type]
+
+
+class _Teller:
+    """Turns values into what JSON can say. An object met before is named by its number."""
+
+    def __init__(self) -> None:
+        self.classes: dict[str, Any] = {}
+        self.inside: dict[int, str] = {}  # modules of the model
+        self._known: dict[int, tuple[int, Any]] = {}  # number, and the object itself so that its id stays its own
+
+    def tell(self, value: Any, depth: int = 0) -> Any:
+        if value is None or isinstance(value, (bool, int, str)):
+            return value if type(value) in (type(None), bool, int, str) else [type(value).__qualname__, str(value)]
+        if isinstance(
+            value, (float, complex, bytes, torch.dtype, torch.device, torch.Size, torch.layout, range, slice)
+        ):
+            return [type(value).__name__, repr(value)]
+        if depth > _DEPTH:
+            raise _UnknownError(f"{type(value).__qualname__} lies too deep")
+        if id(value) in self._known:
+            return ["again", self._known[id(value)][0]]
+        self._known[id(value)] = (len(self._known), value)
+        return self._tell_object(value, depth + 1)
+
+    def _tell_object(self, value: Any, depth: int) -> Any:
+        name = type(value).__qualname__
+        if isinstance(value, enum.Enum):
+            return [name, value.name]
+        if isinstance(value, nn.Module):
+            if id(value) not in self.inside:
+                raise _UnknownError(f"a module {name} outside the model")
+            return ["module", self.inside[id(value)]]
+        if isinstance(value, torch.Tensor):
+            return [name, _type_of(value), _digest_of(value)]
+        if isinstance(value, type):
+            return ["class", self.class_of(value)]
+        if isinstance(value, types.ModuleType):
+            return ["python module", value.__name__]
+        if isinstance(value, logging.Logger):
+            return ["logger", value.name]
+        if isinstance(value, dict):
+            return [name, [[self.tell(k, depth), self.tell(v, depth)] for k, v in value.items()]]
+        if isinstance(value, (list, tuple)):
+            return [name, [self.tell(v, depth) for v in value]]
+        if isinstance(value, (set, frozenset)):
+            return [name, sorted(json.dumps(self.tell(v, depth)) for v in value)]
+        if isinstance(value, functools.partial):
+            return [name, [self.tell(v, depth) for v in (value.func, value.args, value.keywords)]]
+        if isinstance(value, types.MethodType):
+            return [name, self.tell(value.__func__, depth), self.tell(value.__self__, depth)]
+        if isinstance(value, types.FunctionType):
+            return self.function(value, depth)
+        if isinstance(value, types.BuiltinFunctionType):
+            return [name, str(value.__module__), value.__qualname__]
+        if hasattr(value, "__dict__") and type(value).__reduce_ex__ is object.__reduce_ex__ and not _slots(value):
+            return [self.class_of(type(value)), self.tell(vars(value), depth)]
+        raise _UnknownError(f"got a {name}")
+
+    def function(self, f: types.FunctionType, depth: int) -> Any:
+        told: list[Any] = [f.__module__, f.__qualname__, hashlib.sha256(marshal.dumps(f.__code__)).hexdigest()]
+        if _is_library(f.__module__):
+            return told
+        for cell in f.__closure__ or ():
+            try:
+                told.append(self.tell(cell.cell_contents, depth))
+            except ValueError:  # an empty cell
+                told.append(None)
+        return [*told, self.tell(f.__defaults__, depth), self.tell(f.__kwdefaults__, depth)]
+
+    def class_of(self, cls: type) -> str:
+        """Its full name; `classes` gets what the name stands for."""
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        if name in self.classes or cls.__module__ in ("builtins", "torch") or cls.__module__.startswith("torch."):
+            return name
+        self.classes[name] = told = {"file": _file_of(cls.__module__), "version": _version_of(cls.__module__)}
+        told["bases"] = [self.class_of(base) for base in cls.__bases__]
+        for key, value in vars(cls).items():
+            function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+            if isinstance(function, types.FunctionType) and not _is_library(cls.__module__):
+                told[key] = self.function(function, 1)
+            elif isinstance(function, types.FunctionType):  # a method that was replaced shows in its own code
+                told[key] = hashlib.sha256(marshal.dumps(function.__code__)).hexdigest()
+        return name
+
+
+def _slots(value: Any) -> bool:
+    return any(vars(cls).get("__slots__") for cls in type(value).__mro__)
+
+
+def _digest_of(t: torch.Tensor) -> str:
+    if t.numel() * t.element_size() > _MOST_CONSTANTS or t.is_sparse or t.is_quantized or t.is_meta:
+        raise _UnknownError("a large tensor that is no parameter and no buffer")
+    flat = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha256(bytes(flat.tolist())).hexdigest()
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple(os.path.realpath(p) + os.sep for p in paths if p)
+
+
+@functools.cache
+def _is_library(module: str | None) -> bool:
+    """Is it an installed package, told by its version and file?"""
+    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    return file is not None and os.path.realpath(file).startswith(_libraries())
+
+
+@functools.cache
+def _file_of(module: str) -> str:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or not os.path.exists(file):
+        raise _UnknownError(f"the code of {module} is in no file")
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _version_of(module: str) -> str:
+    return str(getattr(sys.modules.get(module.partition(".")[0]), "__version__", ""))
+
+
+@functools.cache
+def _sources_of_capture() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _user_files() -> list[list[Any]]:
+    """Every loaded source file that belongs to no installed package: models call helpers in other files."""
+    own = str(Path(__file__).parent) + os.sep
+    found = []
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or file.startswith(own) or os.path.realpath(file).startswith(_libraries()):
+            continue
+        try:
+            state = os.stat(file)
+        except OSError:  # inside an archive, or gone
+            continue
+        found.append([file, state.st_mtime_ns, state.st_size])
+    return sorted(found)
+
+
+# ---- the files -------------------------------------------------------------------------------------------------------
+
+
+def folder() -> Path:
+    named = str(machine.setting("cache_dir"))
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return (Path(named) if named else Path(base) / "kernel_pytorch") / "captures"
+
+
+def store(key: str, captured: Captured) -> None:
+    """Keeps it where it can be said in JSON; a folder that cannot be written is no fault."""
+    constants = [w.tensor for w in captured.weights if w.module is None]
+    slots = [s.value if isinstance(s, OutputTree.Constant) else s for s in captured.outputs.slots]
+    if sum(t.numel() * t.element_size() for t in constants) > _MOST_CONSTANTS:
+        return
+    if not all(s is None or type(s) in (bool, int, float, str) for s in slots):
+        return
+    data = {
+        "format": _FORMAT,
+        "text": captured.text,
+        "weights": [[w.fqn, w.attr, None if w.module is not None else _packed(w.tensor)] for w in captured.weights],
+        "slots": [[isinstance(s, OutputTree.Constant), v] for s, v in zip(captured.outputs.slots, slots, strict=True)],
+        "result": captured.outputs.structure,
+        "input_names": captured.input_names,
+        "input_order": captured.input_order,
+        "symbols": [dataclasses.asdict(s) for s in captured.symbols],
+        "notes": captured.notes,
+    }
+    place = folder() / f"{key}.json"
+    draft = place.with_suffix(f".{os.getpid()}.new")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(data), encoding="utf-8")
+        draft.replace(place)
+        for old in sorted(place.parent.glob("*.json"), key=lambda p: -p.stat().st_mtime)[_MOST_FILES:]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        event(logging.INFO, "capture_not_kept", reason=str(error))
+
+
+def forget(key: str) -> None:
+    (folder() / f"{key}.json").unlink(missing_ok=True)
+
+
+def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Captured | None:
+    """The capture kept under this key, for this model's weights; None where there is none or it does not fit.
+    `result`: what the original made of the sample."""
+    place = folder() / f"{key}.json"
+    try:
+        data = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        event(logging.WARNING, "kept_capture_damaged", file=place, error=str(error))
+        return None
+    inputs = input_tree(model, sample.args, sample.kwargs)  # registers what results may be made of
+    leaves, spec = pytree.tree_flatten(result)
+    try:
+        if data["format"] != _FORMAT or data["result"] != str(spec) or len(leaves) != len(data["slots"]):
+            return None
+        slots = [OutputTree.Constant(v) if constant else int(v) for constant, v in data["slots"]]
+        symbols = [Symbol(**{**s, "members": tuple(map(tuple, s["members"]))}) for s in data["symbols"]]
+        return Captured(
+            text=str(data["text"]),
+            weights=list(_weights(model, data["weights"])),
+            inputs=inputs,
+            outputs=OutputTree(spec, slots),
+            input_names=list(data["input_names"]),
+            input_order=list(data["input_order"]),
+            symbols=symbols,
+            seconds=0.0,
+            notes=list(data["notes"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        event(logging.WARNING, "kept_capture_damaged", file=place, error=repr(error))
+        return None
+
+
+def _weights(model: nn.Module, kept: list[Any]) -> Iterator[WeightRef]:
+    parameter = next(model.parameters(), None)
+    for fqn, attr, constant in kept:
+        if constant is None:
+            module = model.get_submodule(fqn.rpartition(".")[0])
+            yield WeightRef(fqn, module, attr, getattr(module, attr))
+        else:
+            tensor = _unpacked(constant)
+            yield WeightRef(fqn, None, attr, tensor if parameter is None else tensor.to(parameter.device))
+
+
+def _packed(t: torch.Tensor) -> list[Any]:
+    flat = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return [str(t.dtype).removeprefix("torch."), list(t.shape), base64.b64encode(bytes(flat.tolist())).decode()]
+
+
+def _unpacked(kept: list[Any]) -> torch.Tensor:
+    dtype, shape, text = kept
+    found = getattr(torch, dtype)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"got the dtype {dtype!r}")
+    data = bytearray(base64.b64decode(text, validate=True))
+    flat = torch.frombuffer(data, dtype=torch.uint8).clone() if data else torch.empty(0, dtype=torch.uint8)
+    return flat.view(found).reshape(shape)

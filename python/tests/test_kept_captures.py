@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures kept between processes: found again for the same model, never for another, and never believed unseen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import kernel_pytorch as kpt
+from kernel_pytorch import _native, kept_captures, optimize
+from kernel_pytorch.samples import normalise
+
+_SOURCE = """
+import torch
+from torch import nn
+from kernel_pytorch import kept_captures
+from kernel_pytorch.samples import normalise
+
+class Net(nn.Module):
+    def __init__(self, scale=2.0):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 8)
+        self.scale = scale
+        self.offset = torch.arange(8.0)
+    def forward(self, x):
+        return {"y": self.second(torch.relu(self.first(x))) * self.scale + self.offset, "none": None}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(kept_captures, "folder", lambda: tmp_path)
+    _native.set_setting("keep_captures", "1")
+    yield tmp_path
+    _native.set_setting("keep_captures", "0")
+
+
+class Net(nn.Module):
+    def __init__(self, scale: float = 2.0):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 8)
+        self.scale = scale
+        self.offset = torch.arange(8.0)
+
+    def forward(self, x: torch.Tensor) -> dict:
+        return {"y": self.second(torch.relu(self.first(x))) * self.scale + self.offset, "none": None}
+
+
+def _x(rows: int = 4) -> torch.Tensor:
+    return torch.randn(rows, 8)
+
+
+def _key(model: nn.Module, x: torch.Tensor | None = None, dynamic: object = "auto") -> str | None:
+    return kept_captures.key_of(model, normalise(model, _x() if x is None else x), dynamic)
+
+
+def _must_not_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(*_: object) -> None:
+        raise AssertionError("captured anew")
+
+    monkeypatch.setattr(optimize, "capture_sample", no)
+
+
+def _agrees(fast: nn.Module, model: nn.Module, rows: int) -> None:
+    x = _x(rows)
+    torch.testing.assert_close(fast(x)["y"], model(x)["y"])
+    assert fast(x)["none"] is None
+
+
+def test_a_second_model_of_the_same_class_is_not_captured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = kpt.auto_optimize(Net().eval(), _x())
+    assert not any("kept from an earlier capture" in note for note in first.report.notes)
+    _must_not_capture(monkeypatch)
+    model = Net().eval()  # other weights
+    fast = kpt.auto_optimize(model, _x())
+    assert any("kept from an earlier capture" in note for note in fast.report.notes)
+    assert fast.report.shapes == first.report.shapes
+    if fast.report.kept:
+        assert fast.graph == first.graph
+    _agrees(fast, model, 4)
+    _agrees(fast, model, 7)
+
+
+def test_another_process_has_the_same_key(tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(_SOURCE)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport net, torch\nfrom net import *\n"
+        "m = Net().eval()\nprint(kept_captures.key_of(m, normalise(m, torch.ones(4, 8)), 'auto'))"
+    )
+
+    def key() -> str:
+        environment = {**os.environ, "KPT_KEEP_CAPTURES": "1"}
+        return subprocess.check_output([sys.executable, "-c", program], text=True, env=environment).strip()
+
+    keys = [key(), key()]
+    assert len(keys[0]) == 64 and keys[0] == keys[1]
+    file.write_text(_SOURCE.replace("torch.relu", "torch.tanh"))
+    assert key() not in keys
+
+
+def _other_bias(model: nn.Module) -> None:
+    model.second = nn.Linear(16, 8, bias=False)
+
+
+def _shared(model: nn.Module) -> None:
+    model.second.bias = nn.Parameter(model.first.bias[:8].clone())
+    model.second.weight = nn.Parameter(model.first.weight.detach().reshape(8, 16))
+    model.first.weight = nn.Parameter(model.second.weight.detach().reshape(16, 8))
+
+
+def _forward(model: nn.Module) -> None:
+    model.forward = lambda x: {"y": x, "none": None}
+
+
+def _set(name: str, value: object) -> Callable[[nn.Module], None]:
+    return lambda model: setattr(model, name, value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("scale", 3.0),
+        _set("scale", 2),
+        _set("more", {"a": [1, (2.0, None)]}),
+        _set("act", torch.relu),
+        _set("act", nn.functional.gelu),
+        _set("offset", torch.arange(8.0) + 1),
+        _other_bias,
+        _forward,
+        lambda model: model.double(),
+    ],
+)
+def test_another_model_has_another_key(change: Callable[[nn.Module], None]) -> None:
+    model = Net().eval()
+    before = _key(model)
+    assert before is not None and before == _key(Net().eval())
+    change(model)
+    assert _key(model, _x().to(model.first.weight.dtype)) not in (before, None)
+
+
+def test_tied_weights_are_another_model_than_equal_ones() -> None:
+    tied, apart = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)]), nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    tied[1].weight = tied[0].weight
+    sample = normalise(nn.Identity(), torch.ones(2, 4))
+    assert kept_captures.key_of(tied, sample, "auto") != kept_captures.key_of(apart, sample, "auto")
+
+
+def test_another_sample_or_option_has_another_key() -> None:
+    model = Net().eval()
+    keys = {
+        _key(model),
+        _key(model, _x(5)),
+        _key(model, _x(8).t()),
+        _key(model, dynamic=False),
+        _key(model, _x().double()),
+    }
+    assert len(keys) == 5 and None not in keys
+
+
+def test_a_replaced_method_of_the_class_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _key(Net().eval())
+    monkeypatch.setattr(Net, "forward", lambda self, x: {"y": self.first(x), "none": None})
+    assert _key(Net().eval()) not in (before, None)
+
+
+def test_what_cannot_be_described_is_captured_each_time() -> None:
+    hooked = Net().eval()
+    hooked.register_forward_hook(lambda *_: None)
+    assert _key(hooked) is None
+    handle = Net().eval()
+    handle.source = iter([1])
+    assert _key(handle) is None
+    outside = Net().eval()
+    outside.__dict__["hidden"] = nn.Linear(2, 2)
+    assert _key(outside) is None
+    _native.set_setting("keep_captures", "0")
+    assert _key(Net().eval()) is None
+
+
+@pytest.mark.parametrize("old, new", [("aten.relu", "aten.tanh"), ("aten.mul.Tensor", "aten.add.Tensor")])
+def test_a_kept_capture_that_the_model_does_not_bear_out_is_made_anew(
+    own_folder: Path, caplog: pytest.LogCaptureFixture, old: str, new: str
+) -> None:
+    model = Net().eval()
+    kpt.auto_optimize(model, _x())
+    (file,) = own_folder.glob("*.json")
+    data = json.loads(file.read_text())
+    assert old in data["text"]
+    file.write_text(json.dumps({**data, "text": data["text"].replace(old, new)}))
+    with caplog.at_level("WARNING", logger="kernel_pytorch"):
+        fast = kpt.auto_optimize(model, _x())
+    assert "kept_capture_dropped" in caplog.text
+    assert not any("kept from an earlier capture" in note for note in fast.report.notes)
+    _agrees(fast, model, 4)
+    assert json.loads(file.read_text())["text"] == data["text"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: "{",
+        lambda d: json.dumps({**d, "format": 99}),
+        lambda d: json.dumps({**d, "result": "other"}),
+        lambda d: json.dumps({k: v for k, v in d.items() if k != "weights"}),
+        lambda d: json.dumps({**d, "weights": [["no.such", "such", None]]}),
+        lambda d: json.dumps({**d, "slots": [[False, "x"], [True, None]]}),
+        lambda d: json.dumps({**d, "text": d["text"][: len(d["text"]) // 2]}),
+        lambda d: json.dumps([]),
+    ],
+)
+def test_a_damaged_file_is_made_anew(own_folder: Path, damage: Callable[[dict], str]) -> None:
+    model = Net().eval()
+    kpt.auto_optimize(model, _x())
+    (file,) = own_folder.glob("*.json")
+    good = file.read_text()
+    file.write_text(damage(json.loads(good)))
+    fast = kpt.auto_optimize(model, _x())
+    _agrees(fast, model, 4)
+    assert json.loads(file.read_text()) == json.loads(good)
+
+
+def test_transformers_models_and_tied_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        n_layer=2, n_embd=32, n_head=2, vocab_size=64, n_positions=32, use_cache=False, bos_token_id=0, eos_token_id=0
+    )
+    sample = {"input_ids": torch.arange(12).reshape(1, 12)}
+    kpt.auto_optimize(transformers.GPT2LMHeadModel(config).eval(), sample)
+    _must_not_capture(monkeypatch)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    fast = kpt.auto_optimize(model, sample)
+    assert any("kept from an earlier capture" in note for note in fast.report.notes)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(**sample).logits, model(**sample).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_old_files_go(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_captures, "_MOST_FILES", 2)
+    for width in (4, 5, 6):
+        model = nn.Linear(width, 3).eval()
+        kpt.auto_optimize(model, torch.randn(2, width))
+    assert len(list(own_folder.glob("*.json"))) == 2
