@@ -45,6 +45,7 @@ _FORMAT = 1
 _MOST_FILES = 64  # least recently written out; a file of a 24-layer model is about 200 kB
 _MOST_CONSTANTS = 1 << 20  # bytes of tensors that the code itself makes
 _DEPTH = 12
+_SALTED = {"_original_object_hash"}  # transformers' GenerationConfig: hash() of its text, another in each process
 _OWN_STATE = {"_parameters", "_buffers", "_modules", "training", "_is_full_backward_hook"}
 
 
@@ -163,7 +164,8 @@ class _Teller:
         if isinstance(value, types.BuiltinFunctionType):
             return [name, str(value.__module__), value.__qualname__]
         if hasattr(value, "__dict__") and type(value).__reduce_ex__ is object.__reduce_ex__ and not _slots(value):
-            return [self.class_of(type(value)), self.tell(vars(value), depth)]
+            state = {key: v for key, v in vars(value).items() if key not in _SALTED}
+            return [self.class_of(type(value)), self.tell(state, depth)]
         raise _UnknownError(f"got a {name}")
 
     def function(self, f: types.FunctionType, depth: int) -> Any:

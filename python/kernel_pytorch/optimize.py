@@ -60,7 +60,7 @@ ALIASES = {
 # A user's own measure of quality may fall by this share.
 EVALUATE_DROP = 0.01
 TIMING_BUDGET_S = 1.5
-_SIZES_BUDGET_S = 1.0
+_SIZES_BUDGET_S = 0.5
 # Above this the memory of the plan's call is let go before the original is timed, which costs an untimed call a round.
 _LARGE_CALL = 32 << 20
 # Where the original is to be released, only so many rows of a sample are timed that the plan's call takes this much.

@@ -107,6 +107,23 @@ def test_another_process_has_the_same_key(tmp_path: Path) -> None:
     assert key() not in keys
 
 
+def test_a_transformers_model_has_the_same_key_in_another_process() -> None:
+    pytest.importorskip("transformers")
+    program = (
+        "import torch, transformers\nfrom kernel_pytorch import kept_captures\n"
+        "from kernel_pytorch.samples import normalise\n"
+        "c = transformers.GPT2Config(n_layer=1, n_embd=16, n_head=2, vocab_size=32, n_positions=16)\n"
+        "m = transformers.GPT2LMHeadModel(c).eval()\n"
+        "print(kept_captures.key_of(m, normalise(m, {'input_ids': torch.arange(8)[None]}), 'auto'))"
+    )
+    environment = {**os.environ, "KPT_KEEP_CAPTURES": "1"}
+    keys = [
+        subprocess.check_output([sys.executable, "-c", program], text=True, env=environment).split()[-1]
+        for _ in range(2)
+    ]
+    assert len(keys[0]) == 64 and keys[0] == keys[1]
+
+
 def _other_bias(model: nn.Module) -> None:
     model.second = nn.Linear(16, 8, bias=False)
 

@@ -3,8 +3,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <mutex>
 #include <sstream>
 #include <unordered_map>
@@ -104,6 +107,7 @@ struct Entry {
   CudaProgram program;
   std::once_flag once;
   CudaFunction function;
+  std::atomic<bool> ready{false};
   Entry(int on, const CudaProgram& of) : device(on), program(of) {}
   bool is(int on, const CudaProgram& of) const {
     return device == on && program.entry == of.entry && program.defines == of.defines && program.text == of.text;
@@ -131,8 +135,22 @@ const CudaFunction& cuda_function(const CudaProgram& program, int device) {
     const std::string cubin = machine_code(program, cuda_devices().at(static_cast<size_t>(device)).arch);
     const CudaGuard guard(device);
     entry.function = load(cubin, program);
+    entry.ready = true;
   });
   return entry.function;
+}
+
+void cuda_functions(const std::vector<CudaProgram>& programs, int device) {
+  std::vector<Entry*> entries;
+  for (const CudaProgram& program : programs) {
+    Entry& entry = entry_of(program, device);
+    if (!entry.ready && std::find(entries.begin(), entries.end(), &entry) == entries.end()) entries.push_back(&entry);
+  }
+  std::vector<std::future<void>> others;
+  for (size_t i = 1; i < entries.size(); ++i)
+    others.push_back(std::async(std::launch::async, [&, i] { cuda_function(entries[i]->program, device); }));
+  if (!entries.empty()) cuda_function(entries[0]->program, device);
+  for (std::future<void>& other : others) other.get();
 }
 
 void cuda_launch(const CudaFunction& function, const CudaShape& shape, void** params, CUstream stream,

@@ -26,6 +26,9 @@ struct CudaFunction {
 // programs compile at the same time. Counts cuda.nvrtc and cuda.cubin_loads.
 KPT_API const CudaFunction& cuda_function(const CudaProgram& program, int device);
 
+// Makes them ready, side by side on threads of their own. What one throws is thrown when all have ended. Thread-safe.
+KPT_API void cuda_functions(const std::vector<CudaProgram>& programs, int device);
+
 // As much dynamic shared memory as the launch asks for is allowed first where it is above 48 KiB. `params`: addresses
 // of the arguments. `overlap`: programmatic dependent launch: the grid may start before its predecessor ended and must
 // call griddepcontrol.wait before it reads what others wrote (arch >= 90; ignored below).

@@ -62,13 +62,13 @@ class RacedGemm final : public Launch {
         ways_(own_ways(call_, gpu)) {}
 
   void prepare(Effort effort) override {
+    if (effort == Effort::timed) compile_ways();
     library_->prepare(effort);
     static OncePerKey<Race> timed, known;
     const std::string name = key();
     const Race* race = effort == Effort::known ? timed.find(device_, name) : nullptr;
     if (!race) race = &(effort == Effort::timed ? timed : known).get(device_, name, [&] { return decide(effort); });
     how_ = race->how;
-    if (effort == Effort::timed) compile_cuts();
     if (race->winner == 0) return;
     config_ = ways_[race->winner - 1].work.config;
     own_ = make_cuda_launch(std::move(ways_[race->winner - 1].work));
@@ -97,15 +97,15 @@ class RacedGemm final : public Launch {
     return out;
   }
 
-  // Cuts go by size: a new length must find all of them compiled.
-  void compile_cuts() const {
-    if (std::none_of(ways_.begin(), ways_.end(), [](const Way& way) { return way.kind == Kind::narrow; })) return;
-    static OncePerKey<bool> compiled;
-    const GemmProblem& p = call_.product;
-    compiled.get(device_, cat(call_.dtype, ' ', static_cast<int>(p.act), ' ', p.w_k == 1), [&] {
-      for (const CudaProgram& program : narrow_programs(call_)) cuda_function(program, device_);
-      return true;
-    });
+  // Side by side what the race would compile one after the other; of narrow ways every cut, since cuts go by size and a
+  // new length must find all of them compiled.
+  void compile_ways() const {
+    std::vector<CudaProgram> programs;
+    for (const Way& way : ways_)
+      for (const CudaCall& call : way.work.calls) programs.push_back(call.program);
+    if (std::any_of(ways_.begin(), ways_.end(), [](const Way& way) { return way.kind == Kind::narrow; }))
+      for (CudaProgram& cut : narrow_programs(call_)) programs.push_back(std::move(cut));
+    cuda_functions(programs, device_);
   }
 
   // The way at this size that is most like what won at another: of narrow cuts the best one comes first.
