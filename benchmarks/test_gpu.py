@@ -3,9 +3,11 @@
 
     python benchmarks/test_gpu.py [--build FOLDER] [--parts PART..] [--models NAME..] [--limit S] [--output FILE]
 
-  conformance   every CUDA kernel on its cases against the f64 reference (kpt_kernels_test)
-  sanitizer     the same under compute-sanitizer memcheck, racecheck and initcheck, operator by operator
-  models        each model: right, and not under 0.98x of eager; each in a process of its own, with an empty cache
+  conformance   every CUDA kernel on its cases against the f64 reference, operator by operator, and the tests of single
+                kernels (kpt_kernels_test)
+  sanitizer     the same under compute-sanitizer memcheck, racecheck and initcheck
+  models        each model: right, and not under 0.98x of eager; each in a process of its own, with an empty cache, one
+                on the GPU at a time
   faults        short memory, a device that is not there, a lost context: errors, and never an answer
   lengths       BERT-base at 100 random lengths, each once: compiles after the fifth call, calls above twice the median
                 of their class (lengths in the same 64)
@@ -17,6 +19,7 @@ A machine without a GPU, or a tool that is not there, is "not checked": nothing 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import re
@@ -24,7 +27,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +43,7 @@ OK, FAILED, NOT_CHECKED, LEFT = "ok", "failed", "not checked", "left: out of tim
 PARTS = ("conformance", "sanitizer", "models", "faults", "lengths")
 TOOLS = ("memcheck", "racecheck", "initcheck")
 _FILTER = "Conformance.EveryCudaKernelAgreesWithTheReference"
+_MODELS_AT_A_TIME = 3  # one of them on the GPU, the others reading their modules
 LOSS = 0.98  # of eager; the interval has to lie wholly below it
 
 
@@ -48,17 +55,20 @@ class Job:
     output: Path
     facts: dict[str, Any]
     limit: float
+    jobs: int = 1  # processes at a time, where nothing is timed
     found: list[dict[str, Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, part: str, name: str, status: str, seconds: float = 0.0, **more: Any) -> None:
         """A result: printed, and written at once."""
         line = {"part": part, "name": name, "status": status, "seconds": round(seconds, 2), **more, **self.facts}
-        self.found.append(line)
         detail = ", ".join(f"{k} {_short(v)}" for k, v in more.items() if v not in (None, "", [], {}))
-        print(f"{status:12} {part:12} {name}  {seconds:.1f} s  {detail}", flush=True)
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        with self.output.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with self._lock:
+            self.found.append(line)
+            print(f"{status:12} {part:12} {name}  {seconds:.1f} s  {detail}", flush=True)
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            with self.output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 def _short(value: Any) -> str:
@@ -135,14 +145,57 @@ def read_gtest(output: str, code: int | None) -> tuple[str, list[str]]:
     return (OK, []) if "[  PASSED  ] 1 test" in output else (FAILED, ["no test ran"])
 
 
-def conformance(job: Job) -> None:
+@dataclass(frozen=True)
+class Task:
+    """A test of kpt_kernels_test: the cases of one operator, or a test of its own that needs a GPU."""
+
+    name: str
+    test: str = _FILTER
+
+    def arguments(self, program: Path) -> list[str]:
+        return [str(program), f"--gtest_filter={self.test}"]
+
+    def environment(self) -> dict[str, str]:
+        return {"KPT_TEST_OPS": self.name} if self.test == _FILTER else {}
+
+
+def tasks(program: Path, only: list[str], shard: str) -> list[Task]:
+    """The cases of these operators; of all where none is named, and then the tests of single kernels, too."""
+    if only:
+        return share([Task(name) for name in only], shard)
+    code, text, _ = run([str(program), "--gtest_list_tests"], 60)
+    if code != 0:
+        raise SystemExit(f"test_gpu: {program} does not list its tests: {text[-300:]}")
+    suite, found = "", []
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            suite = line.strip()
+        elif line.strip().startswith("OnAGpu"):
+            found.append(Task(f"{suite}{line.strip()}", f"{suite}{line.strip()}"))
+    return share([*found, *(Task(name) for name in operators())], shard)
+
+
+def side_by_side(job: Job, work: list[Any], do: Callable[[Any, float], None], at_most: int = 1000) -> None:
+    """do(item, seconds left) for each, job.jobs at a time, in one limit."""
+    end = time.perf_counter() + job.limit
+    with ThreadPoolExecutor(min(job.jobs, at_most)) as pool:
+        for done in [pool.submit(lambda item=item: do(item, end - time.perf_counter())) for item in work]:
+            done.result()
+
+
+def conformance(job: Job, only: list[str], shard: str = "1/1") -> None:
     program = kernels_test(job.build)
     if program is None:
         job.tell("conformance", "all", NOT_CHECKED, reason=f"no kpt_kernels_test in {job.build}")
         return
-    code, text, seconds = run([str(program), f"--gtest_filter={_FILTER}"], job.limit, **libraries())
-    status, faults = read_gtest(text, code)
-    job.tell("conformance", "all", status, seconds, failures=len(faults), first=faults[:20])
+    places = libraries()
+
+    def one(task: Task, left: float) -> None:
+        code, text, seconds = run(task.arguments(program), left, **places, **task.environment())
+        status, faults = read_gtest(text, code)
+        job.tell("conformance", task.name, status, seconds, failures=len(faults), first=faults[:20])
+
+    side_by_side(job, tasks(program, only, shard), one)
 
 
 def operators() -> list[str]:
@@ -172,24 +225,26 @@ def read_sanitizer(output: str, code: int | None) -> tuple[str, list[str]]:
     return status, faults
 
 
-def sanitizer(job: Job, named: str | None, only: list[str]) -> None:
+def sanitizer(job: Job, named: str | None, only: list[str], shard: str = "1/1") -> None:
     tool, program = find_sanitizer(named), kernels_test(job.build)
     if tool is None or program is None:
         job.tell(
             "sanitizer", "all", NOT_CHECKED, reason="no compute-sanitizer" if tool is None else "no kpt_kernels_test"
         )
         return
-    end = time.perf_counter() + job.limit
-    for check in TOOLS:
-        for operator in only:
-            left = end - time.perf_counter()
-            if left < 1:
-                job.tell("sanitizer", f"{check} {operator}", LEFT)
-                continue
-            command = [tool, "--tool", check, "--error-exitcode", "9", str(program), f"--gtest_filter={_FILTER}"]
-            code, text, seconds = run(command, left, KPT_TEST_OPS=operator, **libraries())
-            status, faults = read_sanitizer(text, code)
-            job.tell("sanitizer", f"{check} {operator}", status, seconds, first=faults)
+    places = libraries()
+
+    def one(item: tuple[str, Task], left: float) -> None:
+        check, task = item
+        if left < 1:
+            job.tell("sanitizer", f"{check} {task.name}", LEFT)
+            return
+        command = [tool, "--tool", check, "--error-exitcode", "9", *task.arguments(program)]
+        code, text, seconds = run(command, left, **places, **task.environment())
+        status, faults = read_sanitizer(text, code)
+        job.tell("sanitizer", f"{check} {task.name}", status, seconds, first=faults)
+
+    side_by_side(job, [(check, task) for check in TOOLS for task in tasks(program, only, shard)], one)
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -216,7 +271,7 @@ def model_rows() -> dict[str, tuple[str, tuple[int, ...]]]:
     return rows | {name: (name, shape) for name, (_, shape) in ARCHITECTURES.items()}
 
 
-def share(names: list[str], shard: str) -> list[str]:
+def share(names: list[Any], shard: str) -> list[Any]:
     """Every N-th name from the K-th on, for K/N."""
     found = re.fullmatch(r"(\d+)/(\d+)", shard)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
@@ -229,22 +284,27 @@ def models(job: Job, only: list[str], warm: bool) -> None:
     unknown = [name for name in only if name not in rows]
     if unknown:
         raise SystemExit(f"test_gpu: got the model {unknown[0]!r}, want one of: {'; '.join(rows)}")
-    end = time.perf_counter() + job.limit
-    for name in only:
-        if end - time.perf_counter() < 5:
-            job.tell("models", name, LEFT)
-            continue
-        with tempfile.TemporaryDirectory(prefix="kpt-cache-") as cache:
-            status, seconds, more = one_model(name, end - time.perf_counter(), cache)
+    with tempfile.TemporaryDirectory(prefix="kpt-cache-") as folder:
+
+        def one(name: str, left: float) -> None:
+            end = time.perf_counter() + left
+            if left < 5:
+                job.tell("models", name, LEFT)
+                return
+            cache = tempfile.mkdtemp(dir=folder)
+            status, seconds, more = one_model(name, end - time.perf_counter(), cache, folder)
             if warm and status != LEFT and end - time.perf_counter() > 5:
-                _, _, again = one_model(name, end - time.perf_counter(), cache)
+                _, _, again = one_model(name, end - time.perf_counter(), cache, folder)
                 more["second_process_s"] = again.get("ready_s")
-        job.tell("models", name, status, seconds, **more)
+            job.tell("models", name, status, seconds, **more)
+
+        side_by_side(job, only, one, at_most=_MODELS_AT_A_TIME)
 
 
-def one_model(name: str, seconds: float, cache: str) -> tuple[str, float, dict[str, Any]]:
+def one_model(name: str, seconds: float, cache: str, folder: str) -> tuple[str, float, dict[str, Any]]:
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", name]
-    code, text, spent = run(command, seconds, KPT_CACHE_DIR=cache, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+    places = {"KPT_CACHE_DIR": cache, "KPT_TEST_TURN": f"{folder}/turn"}
+    code, text, spent = run(command, seconds, **places, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
     if code is None:
         return LEFT, spent, {}
     lines = [line for line in text.splitlines() if line.startswith("{")]
@@ -276,6 +336,12 @@ def measure(name: str) -> None:
         def done(self, *_: object) -> None: ...
 
     model, shape = model_rows()[name]
+    import torchvision  # noqa: F401  what takes seconds and no GPU comes before the turn
+    import transformers  # noqa: F401
+
+    if "KPT_TEST_TURN" in os.environ:
+        turn = Path(os.environ["KPT_TEST_TURN"]).open("w")  # noqa: SIM115  held until this process ends
+        fcntl.flock(turn, fcntl.LOCK_EX)
     settings = Settings("cuda", os.cpu_count(), budget_s=1.0, warm_up_s=0.5, reload=False, energy=False)
     row = Row(name, model, shape, "bf16", ("cuda",))
     eager, ours = run_row("models", row, select(["eager", "ours:balanced"]), settings, Silent())
@@ -458,10 +524,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="file of results (benchmarks/results/<device>/test_gpu.jsonl)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="of the part models; default: all")
-    parser.add_argument("--operators", nargs="+", default=[], metavar="OP", help="of the part sanitizer; default: all")
+    parser.add_argument(
+        "--operators", nargs="+", default=[], metavar="OP", help="of conformance and sanitizer; default: all"
+    )
     parser.add_argument("--shard", default="1/1", metavar="K/N", help="the K-th of N parts of models and operators")
     parser.add_argument("--sanitizer", help="path of compute-sanitizer")
     parser.add_argument("--warm", action="store_true", help="each model in a second process, too")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=max(1, (os.cpu_count() or 1) // 2),
+        metavar="N",
+        help="processes at a time (half the processors); models: 3 at most",
+    )
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds for each part (1800)")
     parser.add_argument("--commit", help="of the source, where its repository is not here")
     parser.add_argument("--list", action="store_true", help="print the models and operators; check nothing")
@@ -484,12 +559,12 @@ def main(argv: list[str] | None = None) -> int:
     from kernel_pytorch.benchmark.facts import device_name
 
     where = options.output or ROOT / "benchmarks/results" / device_name("cuda", 0) / "test_gpu.jsonl"
-    job = Job(options.build, where, facts(options.commit), options.limit)
+    job = Job(options.build, where, facts(options.commit), options.limit, max(1, options.jobs))
     for part in options.parts:
         if part == "conformance":
-            conformance(job)
+            conformance(job, options.operators, options.shard)
         elif part == "sanitizer":
-            sanitizer(job, options.sanitizer, share(options.operators or operators(), options.shard))
+            sanitizer(job, options.sanitizer, options.operators, options.shard)
         elif part == "models":
             models(job, share(options.models or list(model_rows()), options.shard), options.warm)
         elif part == "lengths":

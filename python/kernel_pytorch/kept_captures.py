@@ -18,7 +18,6 @@ import dataclasses
 import enum
 import functools
 import hashlib
-import inspect
 import json
 import logging
 import marshal

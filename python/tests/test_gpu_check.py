@@ -123,7 +123,7 @@ def test_a_part_whose_tool_is_missing_claims_nothing(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = script.Job(tmp_path, tmp_path / "out.jsonl", {"commit": "abc"}, 10.0)
-    script.conformance(job)
+    script.conformance(job, [])
     script.sanitizer(job, None, [])
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["not checked", "not checked"]
