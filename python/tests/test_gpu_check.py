@@ -146,7 +146,7 @@ def test_shards_are_all_of_it_together(script: ModuleType) -> None:
 
 def test_out_of_time_is_said_for_each_model_that_is_left(script: ModuleType, tmp_path: Path) -> None:
     job = script.Job(tmp_path, tmp_path / "out.jsonl", {}, 0.0)
-    script.models(job, ["mlp 32", "swin"], False)
+    script.models(job, ["mlp 32", "swin"], False, 1)
     assert [(line["name"], line["status"]) for line in job.found] == [("mlp 32", script.LEFT), ("swin", script.LEFT)]
 
 
@@ -180,3 +180,15 @@ def test_without_a_gpu_nothing_is_claimed(
     assert script.main(["--output", str(output)]) == 0
     assert capsys.readouterr().out == "not checked: no NVIDIA driver\n"
     assert not output.exists()
+
+
+def test_findings_inside_cudnn_are_told_but_not_ours(script: ModuleType) -> None:
+    race = "========= Error: Race reported between Read access at {}+0x2e0\n"
+    tail = "========= RACECHECK SUMMARY: 42 hazards\n"
+    cudnn = _PASSED + race.format("cudnn_generated_fort_native_sdpa_sm90") + tail
+    status, found = script.read_sanitizer(cudnn, 9)
+    assert status == "ok" and found[0] == "42 findings, all inside cuDNN's own kernels"
+    both = _PASSED + race.format("cudnn_generated_fort_native_sdpa_sm90") + race.format("attention") + tail
+    assert script.read_sanitizer(both, 9)[0] == "failed"
+    nothing = _PASSED + "========= Error: Target application terminated before first instrumented API call\n"
+    assert script.read_sanitizer(nothing, 255) == ("not checked", ["it launches nothing"])

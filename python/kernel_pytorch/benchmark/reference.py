@@ -110,9 +110,21 @@ class Least:
     bytes: int
 
 
+def _attentions() -> list[Any]:
+    names = ("flash_attention", "efficient_attention", "cudnn_attention", "fused_attention_overrideable")
+    ops = [getattr(torch.ops.aten, f"_scaled_dot_product_{name}", None) for name in names]
+    return [op for op in ops if op is not None]
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Of the two products, by the query's heads: torch's own count refuses keys with fewer heads."""
+    batch, heads, length, size = query
+    return 2 * batch * heads * length * key[-2] * (size + value[-1])
+
+
 def least(work: Work) -> Least:
     """Counted on the model itself. Of embedding tables only the rows that are read count."""
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_attentions(), _attention_flops))
     with torch.no_grad(), counter:
         result = work.call()
     tokens = max((t.numel() for t in work.sample.tensors() if not t.is_floating_point()), default=0)
