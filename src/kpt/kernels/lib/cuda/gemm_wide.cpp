@@ -2,6 +2,7 @@
 #include "kpt/kernels/lib/cuda/gemm_wide.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace kpt {
 namespace {
@@ -18,6 +19,16 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t shared_bytes() {
   constexpr int64_t kStep = (kWideX + kWideW) * kWideDepth * 2;
   return kWideStages * kStep + 4 * 64 * 64 * 2 + 2 * kWideW * 2 + kWideStages * 16 + 1024;
+}
+
+// How many classes y's rows come in (WideArguments::classes); 1 where classes are not wanted or would waste tiles. A
+// tile's depth ends with the row: what follows in x is another class' row.
+int64_t classes_of(const GemmProblem& p, bool pair_rows) {
+  const int64_t classes = 8 / std::gcd<int64_t>(8, p.y_m);
+  const int64_t tiled = ceil_div(ceil_div(p.m, classes), 2 * kWideX) * 2 * kWideX * classes;
+  const bool good = pair_rows && p.m % classes == 0 && p.k % kWideDepth == 0 && p.n >= kWideW &&
+                    tiled * 10 <= p.m * 11 && classes * std::max(p.x_m, p.y_m) < (int64_t{1} << 31);
+  return good ? classes : 1;
 }
 
 }  // namespace
@@ -43,17 +54,19 @@ Verdict wide_gemm(const GemmCall& call, const GpuTraits& gpu, WideGemm& out) {
   if (p.act == Act::none && p.n < kLeastPlainColumns) return no("no activation and got n ", p.n);
   if (p.m < kLeastRows) return no("got m ", p.m, ", want ", kLeastRows, " and more");
   out.pair_rows = p.m > kWideX;
-  const int64_t rows = ceil_div(p.m, kWideX * (out.pair_rows ? 2 : 1));
-  const int64_t columns = ceil_div(p.n, kWideW * (out.pair_rows ? 1 : 2)), pairs = gpu.multiprocessors / 2;
-  if (rows * columns * 2 < pairs) return no("got ", rows * columns, " tiles, want ", (pairs + 1) / 2, " and more");
   WideArguments& a = out.arguments;
+  a.classes = static_cast<int>(classes_of(p, out.pair_rows));
+  const int64_t rows = a.classes * ceil_div(p.m / a.classes, kWideX * (out.pair_rows ? 2 : 1));
+  const int64_t columns = ceil_div(a.classes > 1 ? p.n + 7 : p.n, kWideW * (out.pair_rows ? 1 : 2));
+  const int64_t pairs = gpu.multiprocessors / 2;
+  if (rows * columns * 2 < pairs) return no("got ", rows * columns, " tiles, want ", (pairs + 1) / 2, " and more");
   a.rows = static_cast<int>(rows), a.columns = static_cast<int>(columns);
   a.tiles = static_cast<int>(rows * columns);
   a.steps = static_cast<int>(ceil_div(p.k, kWideDepth));
   a.band = static_cast<int>(kBand);
-  a.m = static_cast<int>(p.m), a.n = static_cast<int>(p.n);
-  a.y_row = p.y_m;
-  out.y_boxes = a.y_row % 8 == 0 && p.n % 8 == 0;
+  a.m = static_cast<int>(p.m / a.classes), a.n = static_cast<int>(p.n);
+  a.x_row = static_cast<int>(p.x_m), a.y_row = p.y_m;
+  out.y_boxes = a.classes > 1 ? 2 : a.y_row % 8 == 0 && p.n % 8 == 0 ? 1 : 0;
   out.parts = a.steps >= kStepsBeside ? 1 : 2;
   out.blocks = static_cast<int>(2 * std::min(rows * columns, pairs));
   return yes();
@@ -67,17 +80,21 @@ CudaWork plan_wide_gemm(const WideGemm& g) {
                   cuda_text("lib/cuda/gemm_wide.cu"),
                   {cat("ELEM=", cuda_type(g.call.dtype)), cat("ACT=", static_cast<int>(p.act)),
                    cat("BIAS=", int{p.has_bias}), cat("W_ALONG_DEPTH=", int{g.w_along_depth}),
-                   cat("Y_BOXES=", int{g.y_boxes}), cat("PAIR_ROWS=", int{g.pair_rows}), cat("PARTS=", g.parts)},
+                   cat("Y_BOXES=", g.y_boxes), cat("PAIR_ROWS=", int{g.pair_rows}), cat("PARTS=", g.parts)},
                   "gemm_wide"};
   call.shape.grid[0] = static_cast<uint32_t>(g.blocks);
   call.shape.block[0] = kThreads;
   call.shape.shared_bytes = static_cast<uint32_t>(shared_bytes());
   call.shape.overlap = true;
-  const CudaMatrix x{g.call.dtype, p.m, p.k, p.x_m, kWideX / (g.pair_rows ? 1 : 2), kWideDepth};
+  // A row of all classes is one row of these two.
+  const int64_t classes = g.arguments.classes, m = g.arguments.m;
+  const auto columns_of = [classes](int64_t row, int64_t columns) { return (classes - 1) * row + columns; };
+  const CudaMatrix x{g.call.dtype, m, columns_of(p.x_m, p.k), classes * p.x_m, kWideX / (g.pair_rows ? 1 : 2),
+                     kWideDepth};
   const CudaMatrix w = g.w_along_depth
                            ? CudaMatrix{g.call.dtype, p.n, p.k, p.w_n, kWideW / (g.pair_rows ? 2 : 1), kWideDepth}
                            : CudaMatrix{g.call.dtype, p.k, p.n, p.w_k, kWideDepth, 64};
-  const CudaMatrix y{g.call.dtype, p.m, p.n, p.y_m, 64, 64};
+  const CudaMatrix y{g.call.dtype, m, columns_of(p.y_m, p.n), classes * p.y_m, 64, 64};
   call.params = {in_matrix_param(at.x, x),
                  in_matrix_param(at.w, w),
                  g.y_boxes ? out_matrix_param(0, y) : in_matrix_param(at.x, x),  // unused where y is no boxes

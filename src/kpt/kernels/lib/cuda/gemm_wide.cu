@@ -2,7 +2,7 @@
 // y[m][n] = act(sum over k of x[m][k] w[n][k] + bias[n]) for many rows, sm_90a, bf16 or f16, sums in f32.
 //
 //   -D ELEM=bf16|f16   ACT: kpt::Act   BIAS: 0 or 1   W_ALONG_DEPTH: w's depth contiguous (1) or its rows' index (0)
-//   Y_BOXES: y by the copy engine (1), or, where its rows start on any element, by threads (0)
+//   Y_BOXES: y by the copy engine, its rows all alike (1) or in classes (2), or by threads, rows on any element (0)
 //   PAIR_ROWS: which side the blocks of a cluster have apart
 //   PARTS: pieces of 16 columns finished beside one step of depth, 1 or 2
 //
@@ -30,20 +30,19 @@ struct Block {
   int group;  // 0 or 1: whose rows
 };
 
-struct Place {
-  int row, column;  // of the block's tile
-};
-inline Place place_of(const WideArguments& a, int tile, u32 rank) {
+constexpr bool kClasses = Y_BOXES == 2;
+
+inline WidePlace place_of(const WideArguments& a, int tile, u32 rank) {
+  if (PAIR_ROWS) return wide_place<kClasses>(a, tile, (int)rank);
   const WideTile t = wide_tile(a, tile);
-  return PAIR_ROWS ? Place{(2 * t.row + (int)rank) * kWideX, t.column * kWideW}
-                   : Place{t.row * kWideX, (2 * t.column + (int)rank) * kWideW};
+  return {t.row * kWideX, (2 * t.column + (int)rank) * kWideW, 0};
 }
 
-inline void load_step(const Block& at, const TensorMap& x, const TensorMap& w, const Place& place, int depth, u32 to,
-                      u32 full) {
+inline void load_step(const WideArguments& a, const Block& at, const TensorMap& x, const TensorMap& w,
+                      const WidePlace& place, int depth, u32 to, u32 full) {
   const int rank = (int)at.rank;
   if (PAIR_ROWS)
-    box_load(to, x, full, depth, place.row);
+    box_load(to, x, full, kClasses ? depth + place.of_class * a.x_row : depth, place.row);
   else
     box_load_multicast(to + at.rank * (kX / 2), x, full, depth, place.row + rank * (kWideX / 2), 3);
   to += kX;
@@ -66,13 +65,13 @@ inline void load_step(const Block& at, const TensorMap& x, const TensorMap& w, c
 inline void produce(const WideArguments& a, const Block& at, const TensorMap& x, const TensorMap& w) {
   u32 stage = 0, parity = 1;
   for (int tile = blockIdx.x / 2; tile < a.tiles; tile += gridDim.x / 2) {
-    const Place place = place_of(a, tile, at.rank);
+    const WidePlace place = place_of(a, tile, at.rank);
 #pragma unroll 1
     for (int k = 0; k < a.steps; ++k) {
       const u32 full = at.full + stage * 8, to = at.steps + stage * kStep;
       barrier_wait(at.empty + stage * 8, parity);
       barrier_expect(full, kStep);
-      load_step(at, x, w, place, k * kWideDepth, to, full);
+      load_step(a, at, x, w, place, k * kWideDepth, to, full);
       if (++stage == kWideStages) stage = 0, parity ^= 1;
     }
   }
@@ -152,8 +151,8 @@ inline void copy_out(const WideArguments& a, u32 buffer, ELEM* y, int row0, int 
 }
 
 // 64 finished columns go to memory, and the next 64 stand first.
-inline void send(const WideArguments& a, const Block& at, u32 (&held)[64], u32 buffer, const Place& place, int chunk,
-                 const TensorMap& y_map, ELEM* y) {
+inline void send(const WideArguments& a, const Block& at, u32 (&held)[64], u32 buffer, const WidePlace& place,
+                 int chunk, const TensorMap& y_map, ELEM* y) {
   const bool first = threadIdx.x % 128 == 0;
   const int row = place.row + at.group * 64, column = place.column + chunk * 64;
   if (Y_BOXES) {
@@ -187,12 +186,12 @@ inline void consume(const WideArguments& a, const Block& at, const TensorMap& y_
   float sums[128];
   u32 held[64];
   Consumer c;
-  Place before = {0, 0};
+  WidePlace before = {0, 0, 0};
   bool any_before = false;
 #pragma unroll
   for (int i = 0; i < 64; ++i) held[i] = 0;
   for (int tile = blockIdx.x / 2; tile < a.tiles; tile += gridDim.x / 2) {
-    const Place place = place_of(a, tile, at.rank);
+    const WidePlace place = place_of(a, tile, at.rank);
     const int column = place.column + (int)threadIdx.x % 128 * 2;
     u32 two = 0;
     if (BIAS && column < a.n) two = bias[column].bits;
@@ -222,6 +221,7 @@ inline void consume(const WideArguments& a, const Block& at, const TensorMap& y_
       held[2 * j + 1] = pack_pair(sums[4 * j + 2] + low, sums[4 * j + 3] + high, ELEM{});
     }
     before = place;
+    if (kClasses) before.column += place.of_class * (int)a.y_row;  // in a row of all classes
     any_before = true;
   }
   if (any_before)

@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
+#include <tuple>
+
 #include "kpt/cuda/nvrtc.h"
 #include "kpt/kernels/lib/cuda/gemm_cases.h"
 #include "kpt/kernels/lib/cuda/gemm_race.h"
@@ -33,9 +37,9 @@ TEST(WideGemm, CutsIntoTilesForTheWholeGpu) {
   EXPECT_EQ(g.parts, 2);
   ASSERT_TRUE(wide_gemm(call_of({2048, 1280, 1024, Act::gelu, true}), hopper(), g));
   EXPECT_EQ(g.blocks, 80);  // two for each of 40 tiles
-  EXPECT_TRUE(g.y_boxes);
+  EXPECT_EQ(g.y_boxes, 1);
   ASSERT_TRUE(wide_gemm(call_of({8192, 50257, 1024, Act::none, false}), hopper(), g));  // rows of y start anywhere
-  EXPECT_FALSE(g.y_boxes);
+  EXPECT_EQ(g.y_boxes, 2);
   EXPECT_TRUE(g.pair_rows);
   ASSERT_TRUE(wide_gemm(call_of({128, 50257, 1024, Act::none, false}), hopper(), g));  // no 128 rows more to pair with
   EXPECT_FALSE(g.pair_rows);
@@ -83,6 +87,50 @@ TEST(WideGemm, BandsCoverEachTileOnce) {
   }
 }
 
+// Every element of y by some tile, none beside it, and the copy engine's rows on 16 bytes but at a row's ends.
+TEST(WideGemm, ClassesCoverRowsThatStartAnywhere) {
+  for (const auto& [m, n, classes] : {std::tuple<int64_t, int64_t, int>{2048, 2051, 8},
+                                      {2048, 50257, 8},
+                                      {1000, 2052, 2},
+                                      {1024, 2054, 4},
+                                      {4096, 2305, 8},
+                                      {2048, 2303, 8},
+                                      {16384, 257, 8}}) {
+    WideGemm g;
+    ASSERT_TRUE(wide_gemm(call_of({m, n, 512, Act::gelu, true}), hopper(), g)) << m << " " << n;
+    const WideArguments& a = g.arguments;
+    ASSERT_EQ(a.classes, classes) << m << " " << n;
+    EXPECT_EQ(g.y_boxes, 2);
+    std::vector<char> seen(static_cast<size_t>(m * n), 0);
+    for (int tile = 0; tile < a.tiles; ++tile)
+      for (int rank : {0, 1}) {
+        const WidePlace at = wide_place<true>(a, tile, rank);
+        ASSERT_GE(at.column, 0);
+        ASSERT_LE(at.column + kWideW, n);
+        ASSERT_LT(at.of_class, classes);
+        const bool inside = at.column > 0 && at.column + kWideW < n;
+        ASSERT_TRUE(!inside || (at.of_class * n + at.column) % 8 == 0);
+        for (int64_t i = at.row; i < std::min<int64_t>(at.row + kWideX, a.m); ++i)
+          std::fill_n(seen.begin() + (i * classes + at.of_class) * n + at.column, kWideW, 1);
+      }
+    EXPECT_EQ(std::count(seen.begin(), seen.end(), 0), 0) << m << " " << n;
+  }
+}
+
+TEST(WideGemm, ClassesOnlyWhereTheyFit) {
+  const auto boxes = [](const Product& p) {
+    WideGemm g;
+    EXPECT_TRUE(wide_gemm(call_of(p), hopper(), g));
+    return g.y_boxes;
+  };
+  EXPECT_EQ(boxes({8192, 50257, 1024, Act::none, false}), 2);
+  EXPECT_EQ(boxes({8192, 50256, 1024, Act::none, false}), 1);
+  EXPECT_EQ(boxes({8190, 50257, 1024, Act::none, false}), 0);  // the last class would lack rows
+  EXPECT_EQ(boxes({1024, 50257, 1024, Act::none, false}), 0);  // half of each tile would be empty
+  EXPECT_EQ(boxes({8192, 50257, 1032, Act::none, false}), 0);  // a step would end in the next row of x
+  EXPECT_EQ(boxes({128, 50257, 1024, Act::none, false}), 0);
+}
+
 TEST(WideGemm, CompilesWithoutSpills) {
   if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
   for (const Act act : {Act::none, Act::gelu, Act::gelu_tanh, Act::silu, Act::relu, Act::tanh, Act::sigmoid})
@@ -114,7 +162,9 @@ TEST(WideGemm, OnAGpuAgreesWithTheReference) {
           Product{257, 776, 520, Act::relu, false}, Product{100, 520, 1088, Act::gelu, true, false, false},
           Product{128, 1032, 512, Act::gelu, true}, Product{65, 2051, 1024, Act::none, true},
           Product{260, 2056, 520, Act::none, true, false, false}, Product{130, 2051, 512, Act::none, false},
-          Product{150, 521, 1024, Act::gelu, true}, Product{513, 256, 512, Act::gelu, true}}) {
+          Product{150, 521, 1024, Act::gelu, true}, Product{513, 256, 512, Act::gelu, true},
+          Product{2048, 771, 512, Act::gelu, true}, Product{1000, 516, 576, Act::silu, false},
+          Product{1024, 2054, 512, Act::none, true, false, false}}) {
       Kernel kernel{"kpt.linear",
                     "kpt",
                     "cuda",
