@@ -121,12 +121,14 @@ inline void finish(const u32 (&held)[64], u32 buffer) {
 // starts inside a word, elements 1 to 62 go so, and the two at its ends for all such rows at once, a lane each.
 inline void copy_out(const WideArguments& a, u32 buffer, ELEM* y, int row0, int column0) {
   constexpr int kBatch = 8;
-  const int warp = (int)threadIdx.x / 32 % 4, lane = (int)threadIdx.x % 32, left = a.n - column0;
+  const int warp = (int)threadIdx.x / 32 % 4, lane = (int)threadIdx.x % 32;
+  const int left = kClasses ? 64 : a.n - column0;  // with classes no tile goes beyond its row
+  const i64 y_row = kClasses ? a.classes * a.y_row : a.y_row;
   const int rows = a.m - row0 - warp * 16;
   const u32 from = buffer + warp * 16 * 128;
-  ELEM* to = y + (i64)(row0 + warp * 16) * a.y_row + column0;
+  ELEM* to = y + (i64)(row0 + warp * 16) * y_row + column0;
   {
-    ELEM* const row = to + lane * a.y_row;
+    ELEM* const row = to + lane * y_row;
     const u32 odd = (u32)((u64)row >> 1 & 1), at = from + lane * 128 + lane % 8 * 16;
     const int last = min(left, 64) - 1;  // with no other beside it, where the word it opens or closes is cut
     if (lane < min(rows, 16) && last >= 0) {
@@ -140,7 +142,7 @@ inline void copy_out(const WideArguments& a, u32 buffer, ELEM* y, int row0, int 
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) word[i] = load_word(from + (batch + i) * 128 + (lane * 4 ^ i * 16));
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i, to += a.y_row) {
+    for (int i = 0; i < kBatch; ++i, to += y_row) {
       const bool odd = (u64)to >> 1 & 1;
       const u32 next = __shfl_down_sync(0xffffffff, word[i], 1);
       const int first = 2 * lane + odd;
@@ -160,8 +162,10 @@ inline void send(const WideArguments& a, const Block& at, u32 (&held)[64], u32 b
     if (first) box_stores_read();  // the other buffer is free: all behind the barrier know it
   }
   some_threads_sync(1 + at.group, 128);
-  if (!Y_BOXES) copy_out(a, buffer, y, row, column);
-  if (Y_BOXES && first) box_store(y_map, buffer, column, row);
+  // The copy engine takes no box that starts off 16 bytes: the first and last tiles of most rows of classes.
+  const bool boxed = kClasses ? column % 8 == 0 : Y_BOXES == 1;
+  if (!boxed) copy_out(a, buffer, y, row, column);
+  if (boxed && first) box_store(y_map, buffer, column, row);
 #pragma unroll
   for (int i = 0; i < 48; ++i) held[i] = held[i + 16];
 }
