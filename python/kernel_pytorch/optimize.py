@@ -61,6 +61,8 @@ ALIASES = {
 EVALUATE_DROP = 0.01
 TIMING_BUDGET_S = 1.5
 _SIZES_BUDGET_S = 0.5
+# A model that was here before: its choices are kept, and a size that is not made ready takes the nearest one's.
+_KNOWN_SIZES_BUDGET_S = 0.2
 # Above this the memory of the plan's call is let go before the original is timed, which costs an untimed call a round.
 _LARGE_CALL = 32 << 20
 # Where the original is to be released, only so many rows of a sample are timed that the plan's call takes this much.
@@ -213,7 +215,7 @@ class _Job:
         del cases
         if program.symbols and program.device.type == "cuda":
             with self._phase("sizes"):
-                self._make_ready(program, plan)
+                self._make_ready(program, plan, _SIZES_BUDGET_S if known is None else _KNOWN_SIZES_BUDGET_S)
         with self._phase("time"):
             plan = self._faster(program, plan)
         self.report.take_plan(plan.report)
@@ -399,12 +401,12 @@ class _Job:
         self.report.take_plan(plan.report)
         return plan
 
-    def _make_ready(self, program: Program, plan: Plan) -> None:
+    def _make_ready(self, program: Program, plan: Plan, seconds: float) -> None:
         """On a GPU: kernels for other sizes of the first sample are compiled and chosen now: what calls with sizes near
         them use. Nothing runs. As many sizes as fit the budget, the ones first that need other kernels."""
         for sample in self.samples[1:]:
             self._try_ready(program, plan, sample, sample.describe())
-        end = time.perf_counter() + _SIZES_BUDGET_S
+        end = time.perf_counter() + seconds
         for sizes in other_sizes(program):
             if time.perf_counter() > end:
                 return

@@ -310,7 +310,7 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
     job = object.__new__(_Job)
     job.samples, job.report = [sample], Report("mlp", "balanced")
     plan = SimpleNamespace(native=SimpleNamespace(make_ready=make_ready))
-    job._make_ready(program, plan)
+    job._make_ready(program, plan, 5.0)
     assert len(asked) > 1
     (said,) = job.report.unchecked
     assert f"={asked[0]}" in said and "got none" in said
@@ -321,4 +321,4 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
         raise error
 
     with pytest.raises(kpt.KernelLaunchError, match="gone"):
-        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=lost)))
+        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=lost)), 5.0)

@@ -45,6 +45,8 @@ std::vector<Way> own_ways(const GemmCall& call, const GpuTraits& gpu) {
   for (const NarrowGemm& narrow : narrow_gemms(call, gpu)) ways.push_back({Kind::narrow, plan_narrow_gemm(narrow)});
   WideGemm wide;
   if (wide_gemm(call, gpu, wide)) ways.push_back({Kind::wide, plan_wide_gemm(wide)});
+  if (wide.arguments.classes > 1 && wide_gemm(call, gpu, wide, false))
+    ways.push_back({Kind::wide, plan_wide_gemm(wide)});
   return ways;
 }
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with up to 16 rows of x (decoding), where reading the weights once is all the work: rows of w are the 16 rows
-// of mma.sync, rows of x its 8 columns; bf16 or f16, sums in f32.
+// Products with up to 16 rows of x (decoding), where reading the weights once is all the work: rows of w are the 16
+// rows of mma.sync, rows of x its 8 columns; bf16 or f16, sums in f32.
 //
 //   -D ELEM=bf16|f16   TILES: of 16 rows of w, in a block;  STAGES: of a warp's ring;  ROWS_X: 8 or 16
 //
 // The 8 warps of a block share out the depth in chunks of 64 that lie side by side. Each streams its chunks through a
-// ring of its own in shared memory (cp.async), so no warp waits for another before the end. A thread takes 16 bytes of a
-// row at once, elements 8 t to 8 t + 7 of a half chunk: not the order of depth that the instruction names, but x is taken
-// in the same order, and a sum does not care. The warps' sums meet in shared memory and are added in the warps' order:
-// the same bits at every run. Weights that last are fetched before the kernel waits for its predecessor.
+// ring of its own in shared memory (cp.async), so no warp waits for another before the end. A thread takes 16 bytes of
+// a row at once, elements 8 t to 8 t + 7 of a half chunk: not the order of depth that the instruction names, but x is
+// taken in the same order, and a sum does not care. The warps' sums meet in shared memory and are added in the warps'
+// order: the same bits at every run. Weights that last are fetched before the kernel waits for its predecessor.
 #ifndef KPT_EMULATED
 #include "kpt/kernels/lib/cuda/act.cuh"
 #include "kpt/kernels/lib/cuda/gemm_skinny.cuh"

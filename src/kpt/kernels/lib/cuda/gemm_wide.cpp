@@ -33,7 +33,7 @@ int64_t classes_of(const GemmProblem& p, bool pair_rows) {
 
 }  // namespace
 
-Verdict wide_gemm(const GemmCall& call, const GpuTraits& gpu, WideGemm& out) {
+Verdict wide_gemm(const GemmCall& call, const GpuTraits& gpu, WideGemm& out, bool classes) {
   out = {};
   out.call = call;
   GemmProblem& p = out.call.product;
@@ -55,7 +55,7 @@ Verdict wide_gemm(const GemmCall& call, const GpuTraits& gpu, WideGemm& out) {
   if (p.m < kLeastRows) return no("got m ", p.m, ", want ", kLeastRows, " and more");
   out.pair_rows = p.m > kWideX;
   WideArguments& a = out.arguments;
-  a.classes = static_cast<int>(classes_of(p, out.pair_rows));
+  a.classes = static_cast<int>(classes ? classes_of(p, out.pair_rows) : 1);
   const int64_t rows = a.classes * ceil_div(p.m / a.classes, kWideX * (out.pair_rows ? 2 : 1));
   const int64_t columns = ceil_div(a.classes > 1 ? p.n + 7 : p.n, kWideW * (out.pair_rows ? 1 : 2));
   const int64_t pairs = gpu.multiprocessors / 2;
@@ -102,7 +102,8 @@ CudaWork plan_wide_gemm(const WideGemm& g) {
                  out_param(0),
                  value_param(g.arguments)};
   CudaWork work;
-  work.config = cat("wide, ", g.arguments.tiles, " tiles by ", g.blocks, " blocks");
+  work.config = cat("wide, ", g.arguments.tiles, " tiles by ", g.blocks, " blocks",
+                    g.arguments.classes > 1 ? cat(", rows in ", g.arguments.classes, " classes") : "");
   work.calls.push_back(std::move(call));
   return work;
 }

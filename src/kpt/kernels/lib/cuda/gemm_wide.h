@@ -20,7 +20,8 @@ struct WideGemm {
 // w, their rows in 16-byte pieces, any n, k a multiple of 8 and 512 at least, tiles for a quarter of the
 // multiprocessors at least. A no otherwise, and where no kernel of ours won so far: without an activation and n below
 // 2048.
-Verdict wide_gemm(const GemmCall& call, const GpuTraits& gpu, WideGemm& out);
+// `classes`: rows of y that start on any element in classes (WideArguments), where that wastes no tiles.
+Verdict wide_gemm(const GemmCall& call, const GpuTraits& gpu, WideGemm& out, bool classes = true);
 // x and w must start on 16 bytes, y too where its rows do.
 CudaWork plan_wide_gemm(const WideGemm& gemm);
 
