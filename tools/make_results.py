@@ -136,6 +136,8 @@ def _model(line: dict[str, Any]) -> str:
     remark = "" if line["status"] == OK else f"{line['status']}: {_cell(_why(line))}"
     if not line.get("ratio"):
         return f"| {line['name']} | | | | | | | {remark} |"
+    if line.get("together"):
+        remark = f"{remark}; {line['together']} models at a time".strip("; ")
     median, low, high = line["ratio"]
     times = f"{line['eager_ms']:.3f} | {line['ours_ms']:.3f} | {median:.2f} [{low:.2f}, {high:.2f}]"
     error = f"{_number(line['error'], '.1e')} ({_number(line['eager_error'], '.1e')})"
