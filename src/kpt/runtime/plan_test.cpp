@@ -120,5 +120,45 @@ TEST(Instance, OffsetsFollowTheSizesWithoutANewPlan) {
   EXPECT_EQ(large->outputs[0].sizes, (Dims{64, 256}));
 }
 
+// Layers of a model ask the same: one launch for all of them. An epsilon, a sign of zero or a stride makes another.
+TEST(Instance, StepsThatAreTheSameProblemShareALaunch) {
+  const Plan plan = plan_of(
+      "kpt.graph 1\ninput %x : f32[4, 8]\nweight %w \"w\" : f32[8]\n"
+      "%a = aten.layer_norm(%x, %w, none, normalized_shape=[8], eps=1e-05, cudnn_enable=false) : f32[4, 8]\n"
+      "%b = aten.layer_norm(%a, %w, none, normalized_shape=[8], eps=1e-05, cudnn_enable=false) : f32[4, 8]\n"
+      "%c = aten.layer_norm(%b, %w, none, normalized_shape=[8], eps=1.00000001e-05, cudnn_enable=false) : f32[4, 8]\n"
+      "%d = aten.layer_norm(%c, none, none, normalized_shape=[8], eps=1e-05, cudnn_enable=false) : f32[4, 8]\n"
+      "return %d\n");
+  const auto made = make_instance(plan, plan.steps, {}, Effort::known);
+  ASSERT_EQ(made->steps.size(), 4u);
+  EXPECT_EQ(made->steps[0].launch, made->steps[1].launch);
+  EXPECT_NE(made->steps[1].launch, made->steps[2].launch);
+  EXPECT_NE(made->steps[2].launch, made->steps[3].launch);
+}
+
+TEST(Problem, IsTheSameToTheBit) {
+  Problem p;
+  p.op = "aten.full";
+  p.inputs = {TensorDesc::contiguous(DType::f32, {2, 3})};
+  p.args = {In{0}, 0.0, AttrList{1.0, None{}}};
+  p.kwargs = {{"a", Attr(true)}};
+  const auto differs = [&](const auto& change) {
+    Problem q = p;
+    change(q);
+    return !p.same(q) && !q.same(p);
+  };
+  EXPECT_TRUE(p.same(Problem(p)));
+  EXPECT_TRUE(differs([](Problem& q) { q.args[1] = -0.0; }));
+  EXPECT_TRUE(differs([](Problem& q) { q.args[2] = AttrList{-1.0, None{}}; }));
+  EXPECT_TRUE(differs([](Problem& q) { q.args.push_back(None{}); }));
+  EXPECT_TRUE(differs([](Problem& q) { q.inputs[0].strides = {1, 2}; }));
+  EXPECT_TRUE(differs([](Problem& q) { q.inputs[0].dtype = DType::i32; }));
+  EXPECT_TRUE(differs([](Problem& q) { q.outputs.push_back(q.inputs[0]); }));
+  EXPECT_TRUE(differs([](Problem& q) { q.kwargs[0].first = "b"; }));
+  EXPECT_TRUE(differs([](Problem& q) { q.lasting = 1; }));
+  EXPECT_TRUE(differs([](Problem& q) { q.threads = 2; }));
+  EXPECT_TRUE(differs([](Problem& q) { q.gpu.arch = 90; }));
+}
+
 }  // namespace
 }  // namespace kpt

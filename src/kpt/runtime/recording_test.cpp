@@ -260,6 +260,29 @@ TEST_F(RecordingTest, StepsOfARecordingShareNoWorkspace) {
   EXPECT_EQ(static_cast<float*>(two.run(inputs, nullptr)[0].data)[0], 40 * 0.5f * 40 * 0.25f);
 }
 
+// A size that a call met first is planned with what is known, and timed once it came back often; one made ready is not.
+TEST_F(RecordingTest, ASizeThatComesBackOftenIsPlannedOnceMore) {
+  const auto planned = [&] { return executor.counters().shapes_planned.load(); };
+  for (int i = 0; i < 16; ++i) call({1, 2});
+  EXPECT_EQ(planned(), 1);
+  EXPECT_EQ(recordings(), 1);
+  EXPECT_EQ(executor.instance_for({Tensor::zeros(DType::f32, {1, 2})})->effort, Effort::known);
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(call({1, 2}).size(), 2u);
+  EXPECT_EQ(planned(), 2);
+  EXPECT_EQ(recordings(), 2);  // the first one held kernels of the first plan
+  EXPECT_EQ(executor.instance_for({Tensor::zeros(DType::f32, {1, 2})})->effort, Effort::timed);
+  call({3, 4}, &executor);  // another stream's frame has a recording of its own
+  EXPECT_EQ(planned(), 2);
+  EXPECT_EQ(recordings(), 3);
+
+  executor.make_ready({Tensor::zeros(DType::f32, {3, 2})});
+  EXPECT_EQ(planned(), 3);
+  for (int i = 0; i < 40; ++i) call({1, 2, 3, 4, 5, 6});
+  executor.make_ready({Tensor::zeros(DType::f32, {3, 2})});
+  EXPECT_EQ(planned(), 3);
+  EXPECT_EQ(recordings(), 4);
+}
+
 TEST_F(RecordingTest, SizesThatTheDeviceRefusedAreLetGoWithTheCache) {
   backend.device_in_hand->refuse_recording = true;
   std::string text = kText;
