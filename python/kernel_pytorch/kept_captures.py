@@ -314,6 +314,8 @@ def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Captured | 
     try:
         if data["format"] != _FORMAT or data["result"] != str(spec) or len(leaves) != len(data["slots"]):
             return None
+        if sorted(data["input_order"]) != list(range(len(inputs.tensors))):
+            raise ValueError(f"got the inputs {data['input_order']}")
         slots = [OutputTree.Constant(v) if constant else int(v) for constant, v in data["slots"]]
         symbols = [Symbol(**{**s, "members": tuple(map(tuple, s["members"]))}) for s in data["symbols"]]
         return Captured(
@@ -337,7 +339,10 @@ def _weights(model: nn.Module, kept: list[Any]) -> Iterator[WeightRef]:
     for fqn, attr, constant in kept:
         if constant is None:
             module = model.get_submodule(fqn.rpartition(".")[0])
-            yield WeightRef(fqn, module, attr, getattr(module, attr))
+            tensor = getattr(module, attr)
+            if not isinstance(tensor, torch.Tensor):
+                raise ValueError(f"got {fqn}, a {type(tensor).__name__}")
+            yield WeightRef(fqn, module, attr, tensor)
         else:
             tensor = _unpacked(constant)
             yield WeightRef(fqn, None, attr, tensor if parameter is None else tensor.to(parameter.device))

@@ -229,6 +229,8 @@ def test_a_kept_capture_that_the_model_does_not_bear_out_is_made_anew(
         lambda d: json.dumps({**d, "result": "other"}),
         lambda d: json.dumps({k: v for k, v in d.items() if k != "weights"}),
         lambda d: json.dumps({**d, "weights": [["no.such", "such", None]]}),
+        lambda d: json.dumps({**d, "weights": [["first.forward", "forward", None]]}),
+        lambda d: json.dumps({**d, "input_order": [3]}),
         lambda d: json.dumps({**d, "slots": [[False, "x"], [True, None]]}),
         lambda d: json.dumps({**d, "text": d["text"][: len(d["text"]) // 2]}),
         lambda d: json.dumps([]),

@@ -67,9 +67,13 @@ void write_cached(const fs::path& file, const std::string& cubin) {
   fs::rename(draft, file, failed);
 }
 
-std::string machine_code(const CudaProgram& program, int arch) {
+fs::path file_of(const CudaProgram& program, int arch) {
   const fs::path folder = cuda_cache_folder("cubin");
-  const fs::path file = folder.empty() ? fs::path() : folder / (key_of(program, arch) + ".cubin");
+  return folder.empty() ? fs::path() : folder / (key_of(program, arch) + ".cubin");
+}
+
+std::string machine_code(const CudaProgram& program, int arch) {
+  const fs::path file = file_of(program, arch);
   if (!file.empty())
     if (std::string cubin = read_cached(file); !cubin.empty()) return cubin;
   std::string cubin = nvrtc_compile(program.name, program.text, program.defines, arch).cubin;
@@ -151,6 +155,13 @@ void cuda_functions(const std::vector<CudaProgram>& programs, int device) {
     others.push_back(std::async(std::launch::async, [&, i] { cuda_function(entries[i]->program, device); }));
   if (!entries.empty()) cuda_function(entries[0]->program, device);
   for (std::future<void>& other : others) other.get();
+}
+
+bool cuda_function_compiled(const CudaProgram& program, int device) {
+  if (entry_of(program, device).ready) return true;
+  const fs::path file = file_of(program, cuda_devices().at(static_cast<size_t>(device)).arch);
+  std::error_code failed;
+  return !file.empty() && fs::exists(file, failed);
 }
 
 void cuda_launch(const CudaFunction& function, const CudaShape& shape, void** params, CUstream stream,

@@ -26,6 +26,9 @@ struct CudaFunction {
 // programs compile at the same time. Counts cuda.nvrtc and cuda.cubin_loads.
 KPT_API const CudaFunction& cuda_function(const CudaProgram& program, int device);
 
+// Is it in the memo or in the cache on disk, so that cuda_function() compiles nothing (but where the file is damaged)?
+KPT_API bool cuda_function_compiled(const CudaProgram& program, int device);
+
 // Makes them ready, side by side on threads of their own. What one throws is thrown when all have ended. Thread-safe.
 KPT_API void cuda_functions(const std::vector<CudaProgram>& programs, int device);
 

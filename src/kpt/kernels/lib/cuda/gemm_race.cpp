@@ -120,6 +120,11 @@ class RacedGemm final : public Launch {
     return 0;
   }
 
+  bool compiled(const Way& way) const {
+    return std::all_of(way.work.calls.begin(), way.work.calls.end(),
+                       [this](const CudaCall& call) { return cuda_function_compiled(call.program, device_); });
+  }
+
   Race decide(Effort effort) {
     Race race;
     ChoiceStore& store = ChoiceStore::of("gemm_race", cublaslt_version(), device_);
@@ -131,6 +136,10 @@ class RacedGemm final : public Launch {
     } else if (const auto other = store.nearest(family(), folded(call_).m)) {
       race.winner = like(*other);
       race.how = cat("as for ", other->size, " rows");
+      if (race.winner > 0 && !compiled(ways_[race.winner - 1])) {  // no call waits for a compiler
+        race.winner = 0;
+        race.how = "the kernel for this size is not compiled";
+      }
     } else {
       race.how = "no near size was timed";
     }
