@@ -112,7 +112,9 @@ std::optional<ChoiceStore::Choice> ChoiceStore::nearest(const std::string& famil
 
 bool ChoiceStore::knows(const std::string& family) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return families_.count(family) > 0;
+  const auto in = families_.find(family);
+  if (in == families_.end()) return false;
+  return std::any_of(in->second.begin(), in->second.end(), [](const auto& c) { return c.second.microseconds > 0; });
 }
 
 void ChoiceStore::add(const std::string& family, const std::string& key, const Choice& choice) {

@@ -34,7 +34,7 @@ class KPT_API ChoiceStore {
   std::optional<Choice> find(const std::string& family, const std::string& key) const;
   // The family's choice for the size nearest to this one by ratio; none beyond a ratio of kNear.
   std::optional<Choice> nearest(const std::string& family, int64_t size) const;
-  bool knows(const std::string& family) const;  // has any problem of the family a choice?
+  bool knows(const std::string& family) const;  // has any problem of the family a measured choice?
   void add(const std::string& family, const std::string& key, const Choice& choice);
 
  private:

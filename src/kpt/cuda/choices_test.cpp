@@ -38,6 +38,9 @@ TEST_F(Choices, AnotherProcessFindsWhatOneHasAdded) {
   EXPECT_TRUE(other.find("bf16 n8", "m5"));
   EXPECT_TRUE(other.knows("bf16 n8"));
   EXPECT_FALSE(other.knows("bf16 n9"));
+  one.add("bf16 n9", "m1", {{3}, 0, 1});  // too small to time: says nothing about the larger ones
+  EXPECT_FALSE(one.knows("bf16 n9"));
+  EXPECT_FALSE(ChoiceStore(file_).knows("bf16 n9"));
   EXPECT_FALSE(other.find("bf16 n8", "m6"));
 }
 

@@ -120,7 +120,8 @@ CudaGemmChoice choose(const CudaGemm& gemm, int device, GemmEffort effort) {
   if (best.index < 0)
     return {nullptr, no("no algorithm of cuBLASLt runs", keep_nan ? " and keeps NaN" : "", " for ", key)};
   const auto& chosen = candidates[static_cast<size_t>(best.index)];
-  if (effort == GemmEffort::timed && timed == (best.microseconds > 0)) {
+  const bool good = !timed || best.microseconds > 0;  // else the clock failed: another process may do better
+  if (effort == GemmEffort::timed && good) {
     ChoiceStore::Choice choice;
     std::memcpy(choice.words.data(), &chosen.algo, sizeof chosen.algo);
     choice.microseconds = best.microseconds;

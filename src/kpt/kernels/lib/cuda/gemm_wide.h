@@ -11,7 +11,7 @@ struct WideGemm {
   WideArguments arguments{};
   bool w_along_depth = true;  // else w is stored by depth: [k][n]
   bool pair_rows = true;      // two blocks take 256 rows of x and 256 of w, else 128 and 512
-  int y_boxes = true;         // rows of y start on 16 bytes
+  int y_boxes = 1;            // Y_BOXES
   int parts = 1;              // PARTS
   int blocks = 2;
 };
