@@ -224,7 +224,7 @@ def _register_caches(model: nn.Module):
 
 
 def _functionalised(ep):
-    if _functional.needs_functionalisation(ep.graph):
+    if not _functional.resolve_writes(ep):
         _functional.drop_hidden_aliases(ep.graph)
         ep.graph_module.recompile()
         ep = ep.run_decompositions({})

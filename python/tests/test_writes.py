@@ -139,3 +139,49 @@ def test_strided_state_is_refused():
     captured = Program.capture(model, Sample(sample(), {}), "auto", [])
     with pytest.raises(Exception, match="want it contiguous"):
         compile_plan(captured, Choices())
+
+
+class Views(nn.Module):
+    """Reads its cache through a view that was made before the write, or after it."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.register_buffer("cache", torch.zeros(2, 9, 6))
+        self.register_buffer("same", self.cache.view(-1) if how == "shared" else torch.zeros(1))
+
+    def forward(self, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        early = self.cache.transpose(0, 1) if self.how == "early" else self.same
+        self.cache.index_copy_(1, at, x)
+        if self.how == "twice":
+            self.cache.index_copy_(1, at + 1, x)
+        late = self.cache.transpose(0, 1)
+        return torch.cat([late.sum((0, 2)), early.sum().reshape(1)])
+
+
+def _views(how: str) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    return Views(how).eval(), (torch.ones(2, 1, 6), torch.tensor([3]))
+
+
+def test_a_write_that_later_reads_see_needs_no_second_trace(monkeypatch: pytest.MonkeyPatch):
+    def no(*_: object) -> None:
+        raise AssertionError("traced again")
+
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", no)
+    model, call = _views("late")
+    captured = Program.capture(model, Sample(call, {}), "none", [])
+    with torch.no_grad():
+        torch.testing.assert_close(compile_plain(captured).run(list(call))[0], Views("late")(*call))
+    with pytest.raises(CaptureError, match="traced again"):
+        Program.capture(_views("early")[0], Sample(call, {}), "none", [])
+
+
+@pytest.mark.parametrize("how", ["early", "twice", "shared"])
+def test_memory_that_is_read_by_another_name_is_right_or_refused(how: str):
+    model, call = _views(how)
+    try:
+        captured = Program.capture(model, Sample(call, {}), "none", [])
+    except CaptureError:  # torch's own words for two buffers on one memory
+        return
+    with torch.no_grad():
+        torch.testing.assert_close(compile_plain(captured).run(list(call))[0], Views(how)(*call))
