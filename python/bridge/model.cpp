@@ -15,7 +15,7 @@
 namespace kpt::bridge {
 
 TorchWeights::TorchWeights(std::vector<std::string> fqns, std::vector<at::Tensor> tensors, at::Device device)
-    : fqns_(std::move(fqns)), tensors_(std::move(tensors)), state_(fqns_.size()), device_(device) {
+    : fqns_(std::move(fqns)), tensors_(std::move(tensors)), device_(device) {
   KPT_CHECK(fqns_.size() == tensors_.size(), "bridge", "got ", fqns_.size(), " names and ", tensors_.size(),
             " weights, want as many");
 }
@@ -26,29 +26,80 @@ Tensor TorchWeights::tensor(size_t i) const {
   return borrow(device_.is_cpu() ? t : t.contiguous(), cat("weight ", fqns_[i]), device_, true);
 }
 
+namespace {
+
+// torch's count of edits in place; inference tensors have none. Tensor::_version() asks through a virtual call.
+int64_t edits(c10::TensorImpl& t) {
+  return t.is_inference() ? 0 : static_cast<int64_t>(t.version_counter().current_version());
+}
+
+// Where its storage begins; weights are dense, they have one.
+int64_t start(const c10::TensorImpl& t) { return reinterpret_cast<intptr_t>(t.unsafe_storage().data()); }
+
+}  // namespace
+
 uint64_t TorchWeights::version(size_t i) const {
   const at::Tensor& t = tensors_[i];
   // FNV-1a over words: two states that differ in one word never meet, since multiplying by an odd number is one to one.
   uint64_t hash = salt_;
   const auto mix = [&hash](uint64_t word) { hash = (hash ^ word) * 0x100000001b3u; };
   mix(reinterpret_cast<uintptr_t>(t.const_data_ptr()));
-  mix(t.is_inference() || state_[i] ? 0 : static_cast<uint64_t>(t._version()));
+  mix(static_cast<uint64_t>(is_state(i) ? 0 : edits(*t.unsafeGetTensorImpl())));
   for (int64_t stride : t.strides()) mix(static_cast<uint64_t>(stride));
   for (int64_t size : t.sizes()) mix(static_cast<uint64_t>(size));
   return hash;
 }
 
+// Is all as it was? A walk over plain words: this is most of what a call costs beside the launch.
+bool TorchWeights::as_seen() const {
+  const int64_t* seen = seen_.data();
+  auto state = state_.begin();
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    c10::TensorImpl& t = *tensors_[i].unsafeGetTensorImpl();
+    const bool own = state != state_.end() && *state == i;
+    if (own) ++state;
+    const auto sizes = t.sizes(), strides = t.strides();
+    if (seen[0] != start(t) || seen[1] != t.storage_offset() || seen[2] != (own ? 0 : edits(t)) ||
+        seen[3] != static_cast<int64_t>(sizes.size()))
+      return false;
+    seen += 4;
+    for (size_t d = 0; d < sizes.size(); ++d, seen += 2)
+      if (seen[0] != sizes[d] || seen[1] != strides[d]) return false;
+  }
+  return true;
+}
+
+uint64_t TorchWeights::generation() const {
+  const std::lock_guard<std::mutex> lock(seen_mutex_);
+  if (generation_ && as_seen()) return generation_;
+  seen_.clear();
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    c10::TensorImpl& t = *tensors_[i].unsafeGetTensorImpl();
+    seen_.insert(seen_.end(), {start(t), t.storage_offset(), is_state(i) ? 0 : edits(t), t.dim()});
+    for (int64_t d = 0; d < t.dim(); ++d) seen_.insert(seen_.end(), {t.size(d), t.stride(d)});
+  }
+  return ++generation_;
+}
+
+void TorchWeights::touch() {
+  const std::lock_guard<std::mutex> lock(seen_mutex_);
+  ++salt_;
+  ++generation_;
+}
+
 void TorchWeights::set_state(const std::vector<std::string>& fqns) {
+  state_.clear();
   for (size_t i = 0; i < fqns_.size(); ++i) {
-    state_[i] = std::find(fqns.begin(), fqns.end(), fqns_[i]) != fqns.end();
-    KPT_CHECK(!state_[i] || tensors_[i].is_contiguous(), "bridge", "got the state ", fqns_[i],
+    if (std::find(fqns.begin(), fqns.end(), fqns_[i]) == fqns.end()) continue;
+    state_.push_back(i);
+    KPT_CHECK(tensors_[i].is_contiguous(), "bridge", "got the state ", fqns_[i],
               " with strides, want it contiguous: the model writes it in place");
   }
 }
 
 void TorchWeights::written() {
-  for (size_t i = 0; i < tensors_.size(); ++i)
-    if (state_[i] && !tensors_[i].is_inference()) tensors_[i].unsafeGetTensorImpl()->bump_version();
+  for (size_t i : state_)
+    if (!tensors_[i].is_inference()) tensors_[i].unsafeGetTensorImpl()->bump_version();
 }
 
 void TorchWeights::set(size_t i, at::Tensor tensor) {
@@ -56,7 +107,7 @@ void TorchWeights::set(size_t i, at::Tensor tensor) {
   const Tensor old = borrow(tensors_[i], fqns_[i], device_), fresh = borrow(tensor, cat("weight ", fqns_[i]), device_);
   KPT_CHECK(old.desc.dtype == fresh.desc.dtype && old.desc.sizes == fresh.desc.sizes, "bridge", "got ", fqns_[i],
             " as ", fresh.desc, ", want ", old.desc, ": optimise the model again");
-  KPT_CHECK(!state_[i] || tensor.is_contiguous(), "bridge", "got the state ", fqns_[i],
+  KPT_CHECK(!is_state(i) || tensor.is_contiguous(), "bridge", "got the state ", fqns_[i],
             " with strides, want it contiguous");
   tensors_[i] = std::move(tensor);
 }

@@ -233,6 +233,46 @@ def test_edits_in_place_show_at_the_next_run(options: str):
     assert torch.allclose(model.run([x])[0], torch.full((2, 3), torch.e))
 
 
+TWO = """kpt.graph 1
+sym b in [1, 64] hint 4
+input %x : f32[b, 2]
+weight %w "w" : f32[2, 2]
+weight %c "c" : f32[2]
+%v = aten.exp(%w) : f32[2, 2]
+%y = aten.matmul(%x, %v) : f32[b, 2]
+%z = aten.add.Tensor(%y, %c, alpha=1) : f32[b, 2]
+return %z
+"""
+
+
+@pytest.mark.parametrize("options", [PLAIN, "{}"])
+def test_each_way_that_memory_changes_is_noticed_alone(options: str):
+    memory = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    w, c = nn.Parameter(memory[:4].view(2, 2)), nn.Parameter(torch.zeros(2))
+    model, x = compiled(TWO, options, w=w, c=c), torch.ones(1, 2)
+
+    def check() -> None:
+        for _ in range(2):
+            torch.testing.assert_close(model.run([x])[0], (x @ w.exp() + c).detach())
+
+    check()
+    w.data = w.data.t()  # the same address
+    check()
+    for begin in (2, 1):  # the same storage, another offset
+        w.data = memory[begin : begin + 4].view(2, 2)
+        check()
+    w.data = w.data.clone()
+    check()
+    with torch.no_grad():
+        c.add_(1.0)
+    check()
+    c.data = memory[:2]
+    check()
+    runs = model.counters()["prologue_runs"]
+    check()
+    assert model.counters()["prologue_runs"] == runs
+
+
 def test_derived_weights_are_made_once_and_again_when_asked():
     w = torch.zeros(3)
     model, x = compiled(SCALED, "{}", w=w), torch.ones(2, 3)

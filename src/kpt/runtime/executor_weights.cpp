@@ -94,11 +94,14 @@ int64_t Executor::derived_bytes() const {
 
 std::shared_ptr<const Executor::Weights> Executor::fresh_weights() {
   std::lock_guard<std::mutex> lock(weights_mutex_);
+  const uint64_t generation = source_->generation();  // read first: an edit from here on is seen by the next call
+  if (generation == weights_generation_) return weights_;
   for (size_t i = 0; i < source_index_.size(); ++i)
     if (source_->version(source_index_[i]) != weights_->versions[i]) {
       weights_ = load_weights(weights_.get());
       break;
     }
+  weights_generation_ = generation;
   return weights_;
 }
 

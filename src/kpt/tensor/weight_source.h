@@ -20,6 +20,9 @@ class KPT_API WeightSource {
   virtual Tensor tensor(size_t i) const = 0;  // borrowed; contiguous or strided
   // Must differ from every earlier answer whenever the contents, the pointer or the strides may have changed.
   virtual uint64_t version(size_t i) const = 0;
+  // Must differ from every earlier answer whenever some version(i) does: what a call asks first. The base asks them
+  // all.
+  virtual uint64_t generation() const;
 };
 
 // Weights by name, held here; versions never change.
