@@ -37,11 +37,12 @@ from torch import nn
 from . import __version__, machine
 from ._log import event
 from .capture import Captured, Symbol, WeightRef, input_tree
+from .program import Program
 from .samples import Sample
 from .trees import OutputTree
 
 _FORMAT = 1
-_MOST_FILES = 64  # least recently written out; a file of a 24-layer model is about 200 kB
+_MOST_FILES = 64  # least recently written out; 79 kB for MiniLM to 275 kB for GPT-2 medium
 _MOST_CONSTANTS = 1 << 20  # bytes of tensors that the code itself makes
 _DEPTH = 12
 _SALTED = {"_original_object_hash"}  # transformers' GenerationConfig: hash() of its text, another in each process
@@ -201,8 +202,11 @@ def _slots(value: Any) -> bool:
 def _digest_of(t: torch.Tensor) -> str:
     if t.numel() * t.element_size() > _MOST_CONSTANTS or t.is_sparse or t.is_quantized or t.is_meta:
         raise _UnknownError("a large tensor that is no parameter and no buffer")
-    flat = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(bytes(flat.tolist())).hexdigest()
+    return hashlib.sha256(_bytes_of(t)).hexdigest()
+
+
+def _bytes_of(t: torch.Tensor) -> bytes:
+    return bytes(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).tolist())
 
 
 @functools.cache
@@ -257,14 +261,17 @@ def _user_files() -> list[list[Any]]:
 # ---- the files -------------------------------------------------------------------------------------------------------
 
 
-def folder() -> Path:
-    named = str(machine.setting("cache_dir"))
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return (Path(named) if named else Path(base) / "kernel_pytorch") / "captures"
+def folder() -> Path | None:
+    """None where there is no home: nothing is kept."""
+    base = machine.cache_folder()
+    return None if base is None else base / "captures"
 
 
 def store(key: str, captured: Captured) -> None:
     """Keeps it where it can be said in JSON; a folder that cannot be written is no fault."""
+    home = folder()
+    if home is None:
+        return
     constants = [w.tensor for w in captured.weights if w.module is None]
     slots = [s.value if isinstance(s, OutputTree.Constant) else s for s in captured.outputs.slots]
     if sum(t.numel() * t.element_size() for t in constants) > _MOST_CONSTANTS:
@@ -282,7 +289,7 @@ def store(key: str, captured: Captured) -> None:
         "symbols": [dataclasses.asdict(s) for s in captured.symbols],
         "notes": captured.notes,
     }
-    place = folder() / f"{key}.json"
+    place = home / f"{key}.json"
     draft = place.with_suffix(f".{os.getpid()}.new")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -295,13 +302,22 @@ def store(key: str, captured: Captured) -> None:
 
 
 def forget(key: str) -> None:
-    (folder() / f"{key}.json").unlink(missing_ok=True)
+    home = folder()
+    if home is None:
+        return
+    try:
+        (home / f"{key}.json").unlink(missing_ok=True)
+    except OSError as error:  # it is compared with the original again next time
+        event(logging.INFO, "kept_capture_stays", reason=str(error))
 
 
-def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Captured | None:
-    """The capture kept under this key, for this model's weights; None where there is none or it does not fit.
+def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Program | None:
+    """The capture kept under this key, on this model's weights; None where there is none or it does not fit.
     `result`: what the original made of the sample."""
-    place = folder() / f"{key}.json"
+    home = folder()
+    if home is None:
+        return None
+    place = home / f"{key}.json"
     try:
         data = json.loads(place.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -318,7 +334,7 @@ def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Captured | 
             raise ValueError(f"got the inputs {data['input_order']}")
         slots = [OutputTree.Constant(v) if constant else int(v) for constant, v in data["slots"]]
         symbols = [Symbol(**{**s, "members": tuple(map(tuple, s["members"]))}) for s in data["symbols"]]
-        return Captured(
+        captured = Captured(
             text=str(data["text"]),
             weights=list(_weights(model, data["weights"])),
             inputs=inputs,
@@ -329,6 +345,7 @@ def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Captured | 
             seconds=0.0,
             notes=list(data["notes"]),
         )
+        return Program(captured)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         event(logging.WARNING, "kept_capture_damaged", file=place, error=repr(error))
         return None
@@ -349,8 +366,7 @@ def _weights(model: nn.Module, kept: list[Any]) -> Iterator[WeightRef]:
 
 
 def _packed(t: torch.Tensor) -> list[Any]:
-    flat = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return [str(t.dtype).removeprefix("torch."), list(t.shape), base64.b64encode(bytes(flat.tolist())).decode()]
+    return [str(t.dtype).removeprefix("torch."), list(t.shape), base64.b64encode(_bytes_of(t)).decode()]
 
 
 def _unpacked(kept: list[Any]) -> torch.Tensor:

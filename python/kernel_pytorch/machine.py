@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,19 @@ def hardware() -> dict[str, Any]:
 
 def setting(name: str) -> int | bool | str:
     return KernelPyTorchConfig()[name]
+
+
+def cache_folder() -> Path | None:
+    """What is kept between processes lies below: the setting cache_dir, else kernel_pytorch in $XDG_CACHE_HOME or
+    ~/.cache (src/kpt/cuda/cache.h). None where there is no home."""
+    if named := str(setting("cache_dir")):
+        return Path(named)
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "kernel_pytorch"
+    try:
+        return Path.home() / ".cache" / "kernel_pytorch"
+    except RuntimeError:  # no $HOME, and no entry of this user
+        return None
 
 
 def versions() -> dict[str, str]:

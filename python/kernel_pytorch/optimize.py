@@ -14,7 +14,6 @@ import torch
 from . import _native, device_memory, kept_captures, machine, memory, rows
 from ._log import event
 from .bisect import Bisect
-from .capture import Captured
 from .errors import (
     CaptureError,
     FallbackError,
@@ -40,7 +39,7 @@ from .judge import (
 )
 from .module import OptimizedModule
 from .plan import Choices, Plan, compile_plan
-from .program import Program, capture_sample
+from .program import Program
 from .reference import Reference
 from .report import Report
 from .samples import Sample, normalise
@@ -203,7 +202,7 @@ class _Job:
         with self._phase("capture"):
             key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
             known = None if key is None else kept_captures.load(key, self.model, self.samples[0], results[0])
-            program = Program(known or self._capture())
+            program = known or self._capture()
         with self._phase("reference"):
             program, cases = self._checked_capture(program, known is not None, key, results)
         del results
@@ -287,10 +286,10 @@ class _Job:
                 ) from error
         return results
 
-    def _capture(self) -> Captured:
+    def _capture(self) -> Program:
         first, *more = self.samples
         try:
-            return capture_sample(self.model, first, self.dynamic_shapes, more)
+            return Program.capture(self.model, first, self.dynamic_shapes, more)
         except CaptureError as error:
             raise _GiveUpError(f"not captured whole: {error}") from error
 
@@ -308,7 +307,7 @@ class _Job:
             event(logging.WARNING, "kept_capture_dropped", model=self.report.model, reason=str(why))
             kept_captures.forget(key)
             self.report.notes, self.report.unchecked = notes, unchecked
-            known, program = False, Program(self._capture())
+            known, program = False, self._capture()
             self._tell_capture(program)
             made = self._cases(program, results)
         if known:

@@ -20,13 +20,6 @@ _INPUT = re.compile(r"^input %\S+ : \w+\[(.*)\]$", re.MULTILINE)
 Watched = tuple[dict[str, Any], str, torch.Tensor, int]
 
 
-def capture_sample(model: torch.nn.Module, sample: Sample, dynamic_shapes: Any, more: list[Sample]) -> Captured:
-    """Raises CaptureError where the model cannot be captured whole, InputError where the option does not fit."""
-    dynamic = "none" if dynamic_shapes is False or dynamic_shapes is None else dynamic_shapes
-    further = [(s.args, s.kwargs) for s in more]
-    return capture(model, sample.args, sample.kwargs, dynamic=dynamic, more_samples=further)
-
-
 class Program:
     """Wraps a Captured. Immutable once compiled; flatten_call and unflatten are safe from many threads."""
 
@@ -55,8 +48,10 @@ class Program:
 
     @classmethod
     def capture(cls, model: torch.nn.Module, sample: Sample, dynamic_shapes: Any, more: list[Sample]) -> Program:
-        """What capture_sample raises."""
-        return cls(capture_sample(model, sample, dynamic_shapes, more))
+        """Raises CaptureError where the model cannot be captured whole, InputError where the option does not fit."""
+        dynamic = "none" if dynamic_shapes is False or dynamic_shapes is None else dynamic_shapes
+        further = [(s.args, s.kwargs) for s in more]
+        return cls(capture(model, sample.args, sample.kwargs, dynamic=dynamic, more_samples=further))
 
     @property
     def captured(self) -> Captured:

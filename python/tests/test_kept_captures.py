@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import torch
 from torch import nn
 
 import kernel_pytorch as kpt
-from kernel_pytorch import _native, kept_captures, optimize
+from kernel_pytorch import _native, kept_captures, machine
+from kernel_pytorch.program import Program
 from kernel_pytorch.samples import normalise
 
 _SOURCE = """
@@ -66,7 +68,7 @@ def _must_not_capture(monkeypatch: pytest.MonkeyPatch) -> None:
     def no(*_: object) -> None:
         raise AssertionError("captured anew")
 
-    monkeypatch.setattr(optimize, "capture_sample", no)
+    monkeypatch.setattr(Program, "capture", no)
 
 
 def _agrees(fast: nn.Module, model: nn.Module, rows: int) -> None:
@@ -83,8 +85,8 @@ def test_a_second_model_of_the_same_class_is_not_captured_again(monkeypatch: pyt
     fast = kpt.auto_optimize(model, _x())
     assert any("kept from an earlier capture" in note for note in fast.report.notes)
     assert fast.report.shapes == first.report.shapes
-    if fast.report.kept:
-        assert fast.graph == first.graph
+    assert fast.report.kept, fast.report.reason
+    assert fast.graph == first.graph
     _agrees(fast, model, 4)
     _agrees(fast, model, 7)
 
@@ -233,6 +235,7 @@ def test_a_kept_capture_that_the_model_does_not_bear_out_is_made_anew(
         lambda d: json.dumps({**d, "input_order": [3]}),
         lambda d: json.dumps({**d, "slots": [[False, "x"], [True, None]]}),
         lambda d: json.dumps({**d, "text": d["text"][: len(d["text"]) // 2]}),
+        lambda d: json.dumps({**d, "text": re.sub(r"\nweight .*", "", d["text"], count=1)}),
         lambda d: json.dumps([]),
     ],
 )
@@ -268,3 +271,30 @@ def test_old_files_go(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         model = nn.Linear(width, 3).eval()
         kpt.auto_optimize(model, torch.randn(2, width))
     assert len(list(own_folder.glob("*.json"))) == 2
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise RuntimeError("no home")
+
+    monkeypatch.undo()
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    assert machine.cache_folder() is None and kept_captures.folder() is None
+    for _ in range(2):
+        fast = kpt.auto_optimize(Net().eval(), _x())
+        assert not any("kept from an earlier capture" in note for note in fast.report.notes)
+    kept_captures.forget("0")
+
+
+def test_the_folder_is_the_settings_or_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert machine.cache_folder() == tmp_path / "kernel_pytorch"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert machine.cache_folder() == tmp_path / ".cache" / "kernel_pytorch"
+    _native.set_setting("cache_dir", str(tmp_path / "own"))
+    try:
+        assert machine.cache_folder() == tmp_path / "own"
+    finally:
+        _native.set_setting("cache_dir", "")

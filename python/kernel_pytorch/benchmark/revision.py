@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .. import machine
 from ..errors import OptimizationError, input_error
 from .facts import ROOT
 from .pairs import Tree
@@ -19,8 +19,10 @@ _DONE = ".kpt-built"
 
 
 def folder_of_revisions() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "kernel_pytorch" / "revisions"
+    base = machine.cache_folder()
+    if base is None:
+        raise OptimizationError("[benchmark] got no home, want a folder for trees, try the setting cache_dir")
+    return base / "revisions"
 
 
 def git(*arguments: str, root: Path | None = None) -> str:
