@@ -11,6 +11,7 @@
   faults        short memory, a device that is not there, a lost context: errors, and never an answer
   lengths       BERT-base at 100 random lengths, each once: compiles after the fifth call, calls above twice the median
                 of their class (lengths in the same 64)
+  memory        the most that calls hold, weights included: eager, then ours with the original released
 
 A machine without a GPU, or a tool that is not there, is "not checked": nothing is claimed and the exit code is 0. It is
 1 where something was looked at and is not as it should be. With --limit a part ends in time and says what is left.
@@ -31,7 +32,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ if not any((Path(p) / "kernel_pytorch").is_dir() for p in sys.path):
     sys.path.insert(0, str(ROOT / "python"))
 
 OK, FAILED, NOT_CHECKED, LEFT = "ok", "failed", "not checked", "left: out of time"
-PARTS = ("conformance", "sanitizer", "models", "faults", "lengths")
+PARTS = ("conformance", "sanitizer", "models", "faults", "lengths", "memory")
 TOOLS = ("memcheck", "racecheck", "initcheck")
 _FILTER = "Conformance.EveryCudaKernelAgreesWithTheReference"
 _MODELS_AT_A_TIME = 3  # one of them on the GPU, the others reading their modules
@@ -312,8 +313,7 @@ def models(job: Job, only: list[str], warm: bool, together: int) -> None:
         turn = "" if together > 1 else f"{folder}/turn"
         side_by_side(job, only, one, at_most=together if together > 1 else _MODELS_AT_A_TIME)
         if again:
-            job.limit -= time.perf_counter() - began
-            models(job, again, warm, 1)
+            models(replace(job, limit=job.limit - (time.perf_counter() - began)), again, warm, 1)
 
 
 def one_model(name: str, seconds: float, cache: str, turn: str) -> tuple[str, float, dict[str, Any]]:
@@ -533,6 +533,58 @@ def lengths(job: Job) -> None:
     job.tell("lengths", "BERT-base", OK if good else FAILED, seconds, **found)
 
 
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+_MEMORY = """
+import gc, json, sys
+import torch
+import kernel_pytorch as kpt
+from models import zoo
+torch.set_grad_enabled(False)
+name, shape = sys.argv[1], tuple(map(int, sys.argv[2].split("x")))
+model, sample = zoo.build(name, shape)
+to = lambda t: t.to("cuda", torch.bfloat16 if t.is_floating_point() else t.dtype)
+sample = {k: to(t) for k, t in sample.items()} if isinstance(sample, dict) else tuple(map(to, sample))
+args, kwargs = ((), sample) if isinstance(sample, dict) else (sample, {})
+model = model.to("cuda", torch.bfloat16)
+def peak(called):
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(4):
+        called(*args, **kwargs)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() / 2**20
+storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in model.state_dict().values()}
+weights = sum(s.nbytes() for s in storages.values()) / 2**20
+eager = peak(model)
+fast = kpt.auto_optimize(model, sample, release_original=True)
+del model
+assert fast.report.kept, fast.report.reason
+print("RESULT" + json.dumps({"weights_mb": weights, "eager_mb": eager, "ours_mb": peak(fast)}))
+"""
+_MEMORY_ROWS = ("MiniLM 1x128", "BERT-large 32x128", "ViT-L/16 b32", "ResNet-50 b64", "GPT-2 medium 8x1024")
+
+
+def memory(job: Job) -> None:
+    rows = model_rows()
+
+    def one(name: str, left: float) -> None:
+        model, shape = rows[name]
+        path = os.pathsep.join([str(ROOT / "benchmarks"), *(p for p in sys.path if p)])
+        command = [sys.executable, "-c", _MEMORY, model, "x".join(map(str, shape))]
+        code, text, seconds = run(command, left, PYTHONPATH=path)
+        lines = [line for line in text.splitlines() if line.startswith("RESULT")]
+        if not lines:
+            reason = " ".join(text.split())[-600:]
+            job.tell("memory", name, LEFT if code is None else FAILED, seconds, reason=reason)
+            return
+        found = json.loads(lines[-1][6:])
+        job.tell("memory", name, OK if found["ours_mb"] <= found["eager_mb"] else FAILED, seconds, **found)
+
+    side_by_side(job, list(_MEMORY_ROWS), one, at_most=_MODELS_AT_A_TIME)
+
+
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -588,6 +640,8 @@ def main(argv: list[str] | None = None) -> int:
             models(job, share(options.models or list(model_rows()), options.shard), options.warm, options.together)
         elif part == "lengths":
             lengths(job)
+        elif part == "memory":
+            memory(job)
         else:
             faults(job)
     return summary(job.found, where)

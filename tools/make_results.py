@@ -21,8 +21,8 @@ from kernel_pytorch.benchmark.records import OK, Record, by_row, latest, read  #
 from kernel_pytorch.benchmark.suites import ALIASES, SUITES  # noqa: E402
 from kernel_pytorch.benchmark.summary import last_line, ratios  # noqa: E402
 
-HEAD = "| row | system | ms [95 %] | cold s | warm s | peak MB | launches | error | % of ceiling | remark |"
-RULE = "|---|---|---|---|---|---|---|---|---|---|"
+HEAD = "| row | system | ms [95 %] | cold s | warm s | peak MB | call MB | launches | error | % of ceiling | remark |"
+RULE = "|---|---|---|---|---|---|---|---|---|---|---|"
 
 
 def page(device: str, records: list[Record]) -> str:
@@ -73,7 +73,7 @@ def _table(records: list[Record]) -> list[str]:
     for row, of_row in by_row(records).items():
         absent = {(r.status, r.reason) for r in of_row}
         if len(absent) == 1 and of_row[0].status != OK:
-            lines.append(f"| {row} | all | | | | | | | | {of_row[0].status}: {_cell(of_row[0].reason)} |")
+            lines.append(f"| {row} | all | | | | | | | | | {of_row[0].status}: {_cell(of_row[0].reason)} |")
             continue
         lines += [_line(r) for r in of_row]
     return lines
@@ -82,9 +82,9 @@ def _table(records: list[Record]) -> list[str]:
 def _line(r: Record) -> str:
     remark = "" if r.status == OK else f"{r.status}: {_cell(r.reason)}"
     if not r.timed:
-        return f"| {r.row} | {r.system} | | | | | | | | {remark} |"
+        return f"| {r.row} | {r.system} | | | | | | | | | {remark} |"
     time = f"{r.median_ms:.3f} [{r.low_ms:.3f}, {r.high_ms:.3f}]"
-    numbers = (_number(r.cold_s, ".2f"), _number(r.warm_s, ".2f"), _number(r.build_mb, ".0f"))
+    numbers = (_number(r.cold_s, ".2f"), _number(r.warm_s, ".2f"), _number(r.build_mb, ".0f"), _number(r.run_mb, ".0f"))
     rest = (_number(r.launches, "d"), _number(r.error, ".1e"), _number(r.percent_of_ceiling, ".0f"))
     return f"| {r.row} | {r.system} | {time} | {' | '.join((*numbers, *rest))} | {remark} |"
 

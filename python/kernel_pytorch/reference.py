@@ -41,9 +41,13 @@ class Reference:
         self._plan.native.trim()
         return outputs
 
+    def bytes_needed(self, inputs: list[torch.Tensor]) -> float:
+        """About what a run takes that is not cut."""
+        return self._bytes_per_element * sum(t.numel() for t in inputs)
+
     def _pieces(self, inputs: list[torch.Tensor]) -> list[list[torch.Tensor]]:
         """The inputs cut along the batch, pieces of about equal size and at least 4 rows; [inputs] if not to be cut."""
-        needed = self._bytes_per_element * sum(t.numel() for t in inputs)
+        needed = self.bytes_needed(inputs)
         if self._batch is None or needed <= self._whole_bytes:
             return [inputs]
         total = inputs[self._batch[0]].shape[0]

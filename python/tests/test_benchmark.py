@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import sdpa_flop_count
 
 from kernel_pytorch import InputError, OptimizationError, cli
-from kernel_pytorch.benchmark import clock, records, runner, systems
+from kernel_pytorch.benchmark import clock, records, reference, runner, systems
 from kernel_pytorch.benchmark.clock import CpuClock, WarmUp
 from kernel_pytorch.benchmark.records import FAILED, MISSING, OK, WRONG, Record
 from kernel_pytorch.benchmark.reference import Ceiling, Least
@@ -354,3 +355,13 @@ def test_cuda_without_a_gpu_is_refused() -> None:
     with pytest.raises(InputError, match="--device cuda without a GPU"):
         parser = cli.build_parser()
         run(parser.parse_args(["benchmark", "--device", "cuda"]))
+
+
+@pytest.mark.parametrize("heads, lengths", [((4, 4), (7, 9)), ((4, 2), (8, 8)), ((6, 1), (1, 5))])
+def test_products_of_attention_are_counted_by_the_querys_heads(heads: tuple, lengths: tuple) -> None:
+    query, key = (2, heads[0], lengths[0], 16), (2, heads[1], lengths[1], 16)
+    value = (*key[:-1], 24)
+    counted = reference._attention_flops(query, key, value)
+    spread = [(2, heads[0], *shape[2:]) for shape in (key, value)]
+    assert counted == sdpa_flop_count(query, *spread)
+    assert counted == 2 * 2 * heads[0] * lengths[0] * lengths[1] * (16 + 24)

@@ -192,3 +192,23 @@ def test_findings_inside_cudnn_are_told_but_not_ours(script: ModuleType) -> None
     assert script.read_sanitizer(both, 9)[0] == "failed"
     nothing = _PASSED + "========= Error: Target application terminated before first instrumented API call\n"
     assert script.read_sanitizer(nothing, 255) == ("not checked", ["it launches nothing"])
+
+
+def test_a_model_that_fails_among_others_is_looked_at_alone(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = list(script.model_rows())[:3]
+    asked = []
+
+    def one_model(name: str, seconds: float, cache: str, turn: str) -> tuple[str, float, dict]:
+        asked.append((name, bool(turn)))
+        return (FAILED if name == names[1] and not turn else OK), 1.0, {}
+
+    monkeypatch.setattr(script, "one_model", one_model)
+    job = script.Job(tmp_path, tmp_path / "out.jsonl", {}, 100.0, jobs=2)
+    script.models(job, names, False, 3)
+    assert sorted(asked) == sorted([(name, False) for name in names] + [(names[1], True)])
+    found = {line["name"]: line for line in job.found}
+    assert {name: line["status"] for name, line in found.items()} == dict.fromkeys(names, OK)
+    assert found[names[0]]["together"] == 3 and "together" not in found[names[1]]
+    assert job.limit == 100.0  # the parts that follow have all of theirs

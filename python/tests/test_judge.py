@@ -30,6 +30,11 @@ def test_odd_size(hint: int, lo: int, hi: int, want: int | None) -> None:
     assert judge.odd_size(hint, lo, hi) == want
 
 
+def test_an_eighth_of_a_large_size() -> None:
+    assert judge.odd_size(2048, 1, 4096, 8) == 257
+    assert judge.odd_size(4, 1, 4096, 8) == 3
+
+
 @pytest.mark.parametrize("hint", range(1, 40))
 def test_an_odd_size_is_odd_other_and_inside(hint: int) -> None:
     for hi in (hint, hint + 1, hint + 2, 100):
