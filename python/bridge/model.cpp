@@ -230,6 +230,19 @@ void TorchModel::set_weight(int64_t index, at::Tensor tensor) {
   weights_->set(static_cast<size_t>(index), std::move(tensor));
 }
 
+std::vector<std::vector<int64_t>> TorchModel::joined_weights() const {
+  std::vector<std::vector<int64_t>> out;
+  for (const std::vector<size_t>& group : model_->joined_weights()) out.emplace_back(group.begin(), group.end());
+  return out;
+}
+
+void TorchModel::take_weights() {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  std::vector<at::Tensor> none;
+  const Place place(device_, none);
+  model_->take_weights();
+}
+
 void TorchModel::refresh_weights() {
   const std::unique_lock<std::shared_mutex> lock(mutex_);
   weights_->touch();

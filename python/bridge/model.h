@@ -59,6 +59,8 @@ class TorchModel final : public torch::CustomClassHolder {
   void make_ready(std::vector<at::Tensor> inputs);     // plans these sizes with every choice timed
   int64_t call_bytes(std::vector<at::Tensor> inputs);  // what a call takes beside the weights
   int64_t trim() { return model_->trim(); }            // idle arenas are freed; the bytes they held
+  std::vector<std::vector<int64_t>> joined_weights() const;  // Model::joined_weights
+  void take_weights();                                       // Model::take_weights
   const Model& model() const { return *model_; }
 
  private:

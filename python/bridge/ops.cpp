@@ -134,6 +134,8 @@ void define_model(torch::Library& library) {
            [](const ModelPtr& m, std::vector<at::Tensor> inputs) {
              return guarded([&] { return m->call_bytes(std::move(inputs)); });
            })
+      .def("joined_weights", [](const ModelPtr& m) { return guarded([&] { return m->joined_weights(); }); })
+      .def("take_weights", [](const ModelPtr& m) { guarded([&] { m->take_weights(); }); })
       .def("trim", [](const ModelPtr& m) { return guarded([&] { return m->trim(); }); })
       .def("report", [](const ModelPtr& m) { return guarded([&] { return m->model().report(); }); })
       .def("text", [](const ModelPtr& m) { return guarded([&] { return m->model().text(); }); })

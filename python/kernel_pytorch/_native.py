@@ -285,6 +285,14 @@ class Model:
         """Another tensor of the same dtype and sizes stands for the weight from the next run on."""
         self._method("set_weight", index, tensor)
 
+    def joined_weights(self) -> list[list[int]]:
+        """Groups of weights that the plan reads as one: where they lie behind each other in memory it has no copy."""
+        return self._method("joined_weights")
+
+    def take_weights(self) -> None:
+        """Looks at the weights now, as the next run would."""
+        self._method("take_weights")
+
     def refresh_weights(self) -> None:
         """For edits that torch does not count (through `.data`, of inference tensors): makes derived weights again."""
         self._method("refresh_weights")

@@ -321,6 +321,41 @@ class OptimizedModule(torch.nn.Module):
         state["_modules"] = skeleton._modules
         state["_program"] = self._program.rebind(skeleton)
         self._install(self._program, self._plan)
+        self._join_weights()
+
+    def _join_weights(self) -> None:
+        """Moves weights that the plan reads as one into one piece of memory each group: parameters stay what they are,
+        as views of it, and the plan keeps no copy of them."""
+        self._plan.native.trim()  # recordings hold the old memory
+        moved: set[int] = set()
+        for group in self._plan.native.joined_weights():
+            tensors = [self._program.weights[i].tensor for i in group]
+            if moved.isdisjoint(map(id, tensors)) and _may_join(tensors):
+                _join(tensors)
+                moved.update(map(id, tensors))
+        if moved:
+            self._plan.native.take_weights()
+
+
+# Kernels may count on weights that start as torch's allocators place them on GPUs.
+_START = 256
+
+
+def _may_join(tensors: list[torch.Tensor]) -> bool:
+    """Each once, dense, alone in its memory, and long enough for the next to start well."""
+    return len({id(t) for t in tensors}) == len(tensors) and all(
+        t.is_contiguous() and t.untyped_storage().nbytes() == t.nbytes and t.nbytes % _START == 0 for t in tensors
+    )
+
+
+def _join(tensors: list[torch.Tensor]) -> None:
+    """One piece of memory for all, one behind the other along their first axis; each becomes a view of its part."""
+    with torch.no_grad():
+        whole = torch.cat([t.data for t in tensors])
+        start = 0
+        for t in tensors:
+            t.data = whole.narrow(0, start, t.shape[0])
+            start += t.shape[0]
 
 
 def _fits(new: Any, old: torch.Tensor) -> bool:

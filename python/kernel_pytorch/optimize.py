@@ -99,8 +99,8 @@ def auto_optimize(
     evaluate: called with a module, returns a number, higher is better. The result is kept only if it drops by at most 1
     %.
     release_original: drops what the plan does not need of the original: its code, unused parameters. Afterwards
-      `.original` is None, calls outside the plan's bounds raise, and `state_dict()` has the plan's weights only. Memory
-      then counts during the optimisation too: of large samples only some rows of the batch are timed (all are judged).
+      `.original` is None, calls outside the plan's bounds raise, and `state_dict()` has the plan's weights only; those
+      that the plan reads as one become views of one piece of memory. Memory then counts during the optimisation too: of large samples only some rows of the batch are timed (all are judged).
     progress: called with (stage, share of the stage done): original, capture, reference, compile, judge, on a GPU
       sizes, time, with `evaluate` evaluate.
 

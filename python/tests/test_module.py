@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import json
 import os
 import pickle
 import threading
@@ -337,6 +338,70 @@ def test_release_drops_the_original_and_keeps_the_keys(any_speed: None) -> None:
         fast(torch.randn(5, 31))
     with pytest.raises(kpt.FallbackError, match="it was released"):
         fast(x.requires_grad_())
+
+
+class Heads(nn.Module):
+    """Three products of one input, which the plan makes one; `tied`: two of them with the same weight."""
+
+    def __init__(self, tied: bool = False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.q, self.k, self.v = (nn.Linear(64, 64) for _ in range(3))
+        if tied:
+            self.k.weight = self.q.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.q(x)) + self.k(x) * torch.relu(self.v(x))
+
+
+def _derived_bytes(fast: nn.Module) -> int:
+    return json.loads(fast._plan.native.report())["memory"]["derived_bytes"]
+
+
+def test_merged_weights_have_no_copy_after_release(any_speed: None) -> None:
+    x, twin = torch.randn(8, 64), Heads().eval()
+    kept = kpt.auto_optimize(Heads().eval(), x)
+    assert kept.report.kept and _derived_bytes(kept) == 3 * (64 + 1) * 64 * 4
+    fast = kpt.auto_optimize(Heads().eval(), x, release_original=True)
+    assert fast.report.kept and _derived_bytes(fast) == 0
+
+    def check() -> None:
+        with torch.no_grad():
+            torch.testing.assert_close(fast(x), twin(x), rtol=1e-4, atol=1e-4)
+        for (name, p), (other, q) in zip(fast.named_parameters(), twin.named_parameters(), strict=True):
+            assert name == other and torch.equal(p, q)
+
+    check()
+    with torch.no_grad():
+        for model in (fast, twin):
+            model.k.weight.mul_(2.0)
+            model.v.bias.add_(1.0)
+    check()
+    assert _derived_bytes(fast) == 0
+    state = {name: torch.randn_like(p) for name, p in twin.named_parameters()}
+    for model in (fast, twin):
+        model.load_state_dict(state)
+    check()
+    new = torch.randn(64, 64)
+    fast.q.weight, twin.q.weight = nn.Parameter(new.clone()), nn.Parameter(new)
+    check()
+    assert _derived_bytes(fast) > 0  # it lies elsewhere now
+
+
+def test_release_leaves_shared_memory_alone(any_speed: None) -> None:
+    x, model = torch.randn(8, 64), Heads(tied=True).eval()
+    with torch.no_grad():
+        want = model(x)
+    fast = kpt.auto_optimize(model, x, release_original=True)
+    assert fast.k.weight is fast.q.weight
+    whole = torch.randn(2, 64, 64)
+    model = Heads().eval()
+    model.q.weight, model.k.weight = nn.Parameter(whole[0]), nn.Parameter(whole[1])  # the caller's own arrangement
+    other = kpt.auto_optimize(model, x, release_original=True)
+    assert other.q.weight.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), want, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(other(x), model(x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_output_is_what_its_constructor_makes():

@@ -51,6 +51,8 @@ class CompiledModel final : public Model {
   void make_ready(const std::vector<Tensor>& inputs) override { executor_.make_ready(inputs); }
   int64_t call_bytes(const std::vector<Tensor>& inputs) override { return executor_.call_bytes(inputs); }
   int64_t trim() override { return executor_.trim(); }
+  std::vector<std::vector<size_t>> joined_weights() const override { return executor_.joined_weights(); }
+  void take_weights() override { executor_.take_weights(); }
   std::map<std::string, int64_t> counters() const override {
     const ExecutorCounters& c = executor_.counters();
     return {{"calls", c.calls},

@@ -71,6 +71,10 @@ class KPT_API Model {
   virtual int64_t call_bytes(const std::vector<Tensor>& inputs) = 0;
   // Frees the arenas and recordings that no call uses now; the next calls take theirs again. The bytes they held.
   virtual int64_t trim() = 0;
+  // Weights by their place in the source, one group for each merged one: where a group lies in one piece of memory, in
+  // this order, the plan reads it there and keeps no copy. take_weights: looks at them now, not at the next run.
+  virtual std::vector<std::vector<size_t>> joined_weights() const = 0;
+  virtual void take_weights() = 0;
   // Exact counts since compile: shapes planned, prologue runs, arena allocations, calls.
   virtual std::map<std::string, int64_t> counters() const = 0;
 };

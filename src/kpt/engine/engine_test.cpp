@@ -108,6 +108,48 @@ TEST(Engine, AWeightEditedInPlaceIsSeenAlsoThroughMergedWeights) {
   EXPECT_LT(worst(after, slow->run({x})[0]), 1e-3);
 }
 
+// Three weights in one piece of memory, in this order or another.
+std::shared_ptr<Editable> in_a_row(std::vector<int> order) {
+  auto weights = mlp_weights();  // by name: k, q, v
+  auto whole = std::make_shared<std::vector<float>>(3 * 256);
+  for (size_t i = 0; i < 3; ++i) {
+    const Tensor old = weights->held[i];
+    Tensor& w = weights->held[i];
+    w.data = whole->data() + 256 * order[i];
+    w.owner = whole;
+    for (int64_t e = 0; e < 256; ++e) w.set(e, old.at(e));
+  }
+  return weights;
+}
+
+bool no_copies(const Model& model) { return model.report().find("\"derived_bytes\":0,") != std::string::npos; }
+
+TEST(Engine, WeightsThatLieInARowAreMergedWhereTheyAre) {
+  const Tensor x = random_tensor(DType::f32, {4, 16}, 9);
+  const Tensor want = Model::compile(parse(kMlp), mlp_weights(), plain())->run({x})[0];
+  auto apart = Model::compile(parse(kMlp), mlp_weights(), {});
+  ASSERT_EQ(apart->joined_weights(), (std::vector<std::vector<size_t>>{{1, 0, 2}}));  // q, k, v
+  EXPECT_FALSE(no_copies(*apart));
+  auto otherwise = Model::compile(parse(kMlp), in_a_row({0, 1, 2}), {});
+  EXPECT_FALSE(no_copies(*otherwise));
+  EXPECT_LT(worst(otherwise->run({x})[0], want), 1e-3);
+
+  auto weights = in_a_row({1, 0, 2});
+  auto model = Model::compile(parse(kMlp), weights, {});
+  EXPECT_TRUE(no_copies(*model));
+  EXPECT_LT(worst(model->run({x})[0], want), 1e-3);
+  for (int64_t e = 0; e < 256; ++e) weights->held[2].set(e, weights->held[2].at(e) * 2);
+  weights->versions[2]++;
+  const Tensor after = Model::compile(parse(kMlp), weights, plain())->run({x})[0];
+  EXPECT_LT(worst(model->run({x})[0], after), 1e-3);
+  EXPECT_TRUE(no_copies(*model));
+  weights->held[2] = mlp_weights()->held[2];  // moved away: a copy again
+  weights->versions[2]++;
+  model->take_weights();
+  EXPECT_FALSE(no_copies(*model));
+  EXPECT_LT(worst(model->run({x})[0], want), 1e-3);
+}
+
 // One step of a model with state: row %i of the cache becomes x, then the cache is summed.
 const char* const kState =
     "kpt.graph 1\ninput %x : f32[1, 4]\ninput %i : i64[1]\nweight %c \"cache\" : f32[3, 4]\n"

@@ -60,6 +60,10 @@ class Executor final : public Holder {
   // What a call with these inputs takes beside the weights: arena, workspace and outputs. Runs nothing.
   int64_t call_bytes(const std::vector<Tensor>& inputs);
   int64_t derived_bytes() const;  // memory held by results of the prologue
+  // Weights, by their place in the source, that a plan reads one behind the other along their first axis. Where they
+  // lie so in memory, the prologue makes no copy.
+  std::vector<std::vector<size_t>> joined_weights() const;
+  void take_weights() { fresh_weights(); }  // looks at them now instead of at the next call
 
  private:
   struct Frame;
@@ -71,6 +75,7 @@ class Executor final : public Holder {
   std::shared_ptr<const Weights> fresh_weights();
   std::shared_ptr<const Weights> load_weights(const Weights* old);
   void run_prologue(Weights& weights);
+  std::vector<size_t> joined(const PlanStep& step) const;  // of the plan's weights; empty where it does more
   void grow_arena(Frame& frame, int64_t bytes);
   void place_buffers(Frame& frame, const Weights& weights, const std::vector<const void*>& inputs,
                      const std::vector<void*>& outputs) const;

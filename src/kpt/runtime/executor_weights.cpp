@@ -5,6 +5,18 @@
 
 namespace kpt {
 
+namespace {
+
+bool lie_in_a_row(const std::vector<Tensor>& tensors, const std::vector<size_t>& group) {
+  for (size_t i = 1; i < group.size(); ++i) {
+    const Tensor& before = tensors[group[i - 1]];
+    if (static_cast<char*>(before.data) + before.desc.bytes() != tensors[group[i]].data) return false;
+  }
+  return group.size() > 1;
+}
+
+}  // namespace
+
 void Executor::match_weights() {
   std::map<std::string, size_t> index;
   for (size_t i = 0; i < source_->size(); ++i) index[source_->fqn(i)] = i;
@@ -45,10 +57,37 @@ std::shared_ptr<const Executor::Weights> Executor::load_weights(const Weights* o
   if (old && !derive) {
     fresh->derived = old->derived;
     fresh->derived_of_buffer = old->derived_of_buffer;
+    fresh->in_place = old->in_place;
   } else if (prologue_) {
     run_prologue(*fresh);
   }
   return fresh;
+}
+
+std::vector<size_t> Executor::joined(const PlanStep& step) const {
+  if (step.node->op != "aten.cat" || get_int(step.node->kwargs, "dim", 0) != 0) return {};
+  std::vector<size_t> found;
+  for (const ValuePlace& p : step.inputs) {
+    const BufferInfo& b = plan_.buffers[static_cast<size_t>(p.buffer)];
+    if (b.kind != BufferKind::weight) return {};
+    const Value& w = *plan_.graph.weights()[static_cast<size_t>(b.index)];
+    if (w.name != b.value || w.type.dtype != step.node->out()->type.dtype) return {};
+    found.push_back(static_cast<size_t>(b.index));
+  }
+  // A view of a weight lies in the weight's buffer, too.
+  for (size_t i = 0; i < found.size(); ++i)
+    if (step.node->inputs[i] != plan_.graph.weights()[found[i]]) return {};
+  return found;
+}
+
+std::vector<std::vector<size_t>> Executor::joined_weights() const {
+  std::vector<std::vector<size_t>> out;
+  for (const PlanStep& step : plan_.prologue) {
+    std::vector<size_t> group = joined(step);
+    for (size_t& i : group) i = source_index_[i];
+    if (group.size() > 1) out.push_back(std::move(group));
+  }
+  return out;
 }
 
 void Executor::run_prologue(Weights& weights) {
@@ -60,8 +99,21 @@ void Executor::run_prologue(Weights& weights) {
     if (b.kind == BufferKind::weight)
       buffers[i] = static_cast<char*>(weights.tensors[static_cast<size_t>(b.index)].data);
   }
+  std::vector<bool> done(plan_.prologue.size());
+  for (size_t i = 0; i < plan_.prologue.size(); ++i) {
+    const PlanStep& step = plan_.prologue[i];
+    const std::vector<size_t> group = joined(step);
+    if (!lie_in_a_row(weights.tensors, group)) continue;
+    const int buffer = step.outputs[0].buffer;
+    const Tensor& first = weights.tensors[group[0]];
+    buffers[static_cast<size_t>(buffer)] = static_cast<char*>(first.data);
+    made[buffer] = Memory(first.owner, first.data);
+    weights.in_place.insert(buffer);
+    done[i] = true;
+  }
   for (const PlanStep& step : plan_.prologue)
     for (const ValuePlace& p : step.outputs) {
+      if (made.count(p.buffer)) continue;
       const int64_t bytes = plan_.buffers[static_cast<size_t>(p.buffer)].bytes.value();
       Memory memory;
       with_room(*plan_.device, bytes, "weights made ready", [&] { memory = plan_.device->allocate(bytes, nullptr); });
@@ -71,7 +123,8 @@ void Executor::run_prologue(Weights& weights) {
   Memory workspace;
   with_room(*plan_.device, prologue_->workspace_bytes, "the workspace of weights made ready",
             [&] { workspace = plan_.device->allocate(prologue_->workspace_bytes, nullptr); });
-  run_steps(*prologue_, buffers, workspace.get(), nullptr, nullptr);
+  for (size_t i = 0; i < done.size(); ++i)
+    if (!done[i]) run_step(*prologue_, i, buffers, workspace.get(), nullptr);
   plan_.device->wait(nullptr);              // calls on any stream may read the results from here on
   for (const PlanStep& step : plan_.steps)  // only what the steps read is kept
     for (const ValuePlace& p : step.inputs) {
@@ -88,7 +141,7 @@ int64_t Executor::derived_bytes() const {
   int64_t total = 0;
   if (weights_)
     for (const auto& [buffer, index] : weights_->derived_of_buffer)
-      total += plan_.buffers[static_cast<size_t>(buffer)].bytes.value();
+      if (!weights_->in_place.count(buffer)) total += plan_.buffers[static_cast<size_t>(buffer)].bytes.value();
   return total;
 }
 

@@ -45,6 +45,7 @@ struct Executor::Weights {
   std::vector<Tensor> tensors;              // graph order; contiguous
   std::vector<Memory> derived;              // by buffer index of persistent buffers
   std::map<int, size_t> derived_of_buffer;  // plan buffer -> index in derived
+  std::set<int> in_place;                   // of those the ones that are the weights' own memory
 };
 
 }  // namespace kpt
