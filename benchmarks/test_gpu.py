@@ -558,6 +558,7 @@ def peak(called):
     return torch.cuda.max_memory_allocated() / 2**20
 storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in model.state_dict().values()}
 weights = sum(s.nbytes() for s in storages.values()) / 2**20
+del storages
 eager = peak(model)
 fast = kpt.auto_optimize(model, sample, release_original=True)
 del model

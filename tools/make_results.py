@@ -40,7 +40,8 @@ def page(device: str, records: list[Record]) -> str:
         "Medians over rounds in which every system runs forwards and backwards in turn, 95 % intervals by bootstrap",
         "over rounds. Error: relative RMSE against the model in f64. A ratio above 1: ours is faster than the",
         "best rival whose result is about as exact, or that runs in the row's own dtype (eager, torch.compile).",
-        "Each number again:",
+        "Peak MB: above what was held before, while it was built and first called; call MB: of a later call, above what",
+        "lies there between calls. Each number again:",
         "`kernelpytorch benchmark --suite NAME --only ROW`.",
     ]
     for name, of_suite in suites.items():

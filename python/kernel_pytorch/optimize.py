@@ -100,7 +100,8 @@ def auto_optimize(
     %.
     release_original: drops what the plan does not need of the original: its code, unused parameters. Afterwards
       `.original` is None, calls outside the plan's bounds raise, and `state_dict()` has the plan's weights only; those
-      that the plan reads as one become views of one piece of memory. Memory then counts during the optimisation too: of large samples only some rows of the batch are timed (all are judged).
+      that the plan reads as one become views of one piece of memory. Memory then counts during the optimisation too: of
+      large samples only some rows of the batch are timed (all are judged).
     progress: called with (stage, share of the stage done): original, capture, reference, compile, judge, on a GPU
       sizes, time, with `evaluate` evaluate.
 

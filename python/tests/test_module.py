@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import gc
 import json
 import os
 import pickle
 import threading
 import warnings
+import weakref
 from collections import OrderedDict
 
 import pytest
@@ -386,6 +388,18 @@ def test_merged_weights_have_no_copy_after_release(any_speed: None) -> None:
     fast.q.weight, twin.q.weight = nn.Parameter(new.clone()), nn.Parameter(new)
     check()
     assert _derived_bytes(fast) > 0  # it lies elsewhere now
+
+
+def test_release_frees_the_memory_that_merged_weights_had(any_speed: None) -> None:
+    model, held = Heads().eval(), []
+    for layer in (model.q, model.k, model.v):
+        memory = layer.weight.detach().numpy().copy()
+        held.append(weakref.ref(memory))
+        layer.weight = nn.Parameter(torch.from_numpy(memory))
+    del memory, layer
+    fast = kpt.auto_optimize(model, torch.randn(8, 64), release_original=True)
+    gc.collect()
+    assert fast.report.kept and [memory() for memory in held] == [None] * 3
 
 
 def test_release_leaves_shared_memory_alone(any_speed: None) -> None:
