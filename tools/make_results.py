@@ -21,8 +21,12 @@ from kernel_pytorch.benchmark.records import OK, Record, by_row, latest, read  #
 from kernel_pytorch.benchmark.suites import ALIASES, SUITES  # noqa: E402
 from kernel_pytorch.benchmark.summary import last_line, ratios  # noqa: E402
 
-HEAD = "| row | system | ms [95 %] | cold s | warm s | peak MB | call MB | launches | error | % of ceiling | remark |"
-RULE = "|---|---|---|---|---|---|---|---|---|---|---|"
+HEAD = (
+    "| row | system | ms [95 %] | cold s | warm s | peak MB | call MB | launches | MB moved | error | % of ceiling "
+    "| remark |"
+)
+RULE = "|" + "---|" * HEAD.count(" |")
+_NO_NUMBERS = "| " * (HEAD.count(" |") - 2)
 
 
 def page(device: str, records: list[Record]) -> str:
@@ -40,8 +44,9 @@ def page(device: str, records: list[Record]) -> str:
         "Medians over rounds in which every system runs forwards and backwards in turn, 95 % intervals by bootstrap",
         "over rounds. Error: relative RMSE against the model in f64. A ratio above 1: ours is faster than the",
         "best rival whose result is about as exact, or that runs in the row's own dtype (eager, torch.compile).",
-        "Peak MB: above what was held before, while it was built and first called; call MB: of a later call, above what",
-        "lies there between calls. Each number again:",
+        "Peak MB: above what was held before, while it was built and first called; call MB: of a later call, above",
+        "what lies there between calls; MB moved: what has to be, weights, inputs and outputs once.",
+        "Each number again:",
         "`kernelpytorch benchmark --suite NAME --only ROW`.",
     ]
     for name, of_suite in suites.items():
@@ -74,7 +79,7 @@ def _table(records: list[Record]) -> list[str]:
     for row, of_row in by_row(records).items():
         absent = {(r.status, r.reason) for r in of_row}
         if len(absent) == 1 and of_row[0].status != OK:
-            lines.append(f"| {row} | all | | | | | | | | | {of_row[0].status}: {_cell(of_row[0].reason)} |")
+            lines.append(f"| {row} | all {_NO_NUMBERS}{of_row[0].status}: {_cell(of_row[0].reason)} |")
             continue
         lines += [_line(r) for r in of_row]
     return lines
@@ -83,10 +88,12 @@ def _table(records: list[Record]) -> list[str]:
 def _line(r: Record) -> str:
     remark = "" if r.status == OK else f"{r.status}: {_cell(r.reason)}"
     if not r.timed:
-        return f"| {r.row} | {r.system} | | | | | | | | | {remark} |"
+        return f"| {r.row} | {r.system} {_NO_NUMBERS}{remark} |"
     time = f"{r.median_ms:.3f} [{r.low_ms:.3f}, {r.high_ms:.3f}]"
     numbers = (_number(r.cold_s, ".2f"), _number(r.warm_s, ".2f"), _number(r.build_mb, ".0f"), _number(r.run_mb, ".0f"))
-    rest = (_number(r.launches, "d"), _number(r.error, ".1e"), _number(r.percent_of_ceiling, ".0f"))
+    least = None if r.bytes is None else r.bytes / 1e6
+    rest = (_number(r.launches, "d"), _number(least, ".3g"), _number(r.error, ".1e"))
+    rest = (*rest, _number(r.percent_of_ceiling, ".0f"))
     return f"| {r.row} | {r.system} | {time} | {' | '.join((*numbers, *rest))} | {remark} |"
 
 

@@ -122,7 +122,7 @@ def test_docs_pages_show_losses_first(tmp_path: Path) -> None:
     assert make_results.main([*arguments, "--check"]) == 0
     text = (tmp_path / "docs" / "cpu-x.md").read_text()
     assert text.index("Lost:\n\n- lost: 0.50") < text.index("Won:\n\n- won: 2.00")
-    assert "| lost | broken | | | | | | | | failed: RuntimeError: &lt;no> such \\| op |" in text
+    assert "| lost | broken | | | | | | | | | | failed: RuntimeError: &lt;no> such \\| op |" in text
     assert "absent is not installed" in text
 
 
