@@ -15,7 +15,7 @@
 namespace kpt::bridge {
 
 TorchWeights::TorchWeights(std::vector<std::string> fqns, std::vector<at::Tensor> tensors, at::Device device)
-    : fqns_(std::move(fqns)), tensors_(std::move(tensors)), device_(device) {
+    : fqns_(std::move(fqns)), tensors_(std::move(tensors)), is_state_(fqns_.size()), device_(device) {
   KPT_CHECK(fqns_.size() == tensors_.size(), "bridge", "got ", fqns_.size(), " names and ", tensors_.size(),
             " weights, want as many");
 }
@@ -26,58 +26,47 @@ Tensor TorchWeights::tensor(size_t i) const {
   return borrow(device_.is_cpu() ? t : t.contiguous(), cat("weight ", fqns_[i]), device_, true);
 }
 
-namespace {
-
-// torch's count of edits in place; inference tensors have none. Tensor::_version() asks through a virtual call.
-int64_t edits(c10::TensorImpl& t) {
-  return t.is_inference() ? 0 : static_cast<int64_t>(t.version_counter().current_version());
-}
-
-// Where its storage begins; weights are dense, they have one.
-int64_t start(const c10::TensorImpl& t) { return reinterpret_cast<intptr_t>(t.unsafe_storage().data()); }
-
-}  // namespace
-
-uint64_t TorchWeights::version(size_t i) const {
-  const at::Tensor& t = tensors_[i];
-  // FNV-1a over words: two states that differ in one word never meet, since multiplying by an odd number is one to one.
-  uint64_t hash = salt_;
-  const auto mix = [&hash](uint64_t word) { hash = (hash ^ word) * 0x100000001b3u; };
-  mix(reinterpret_cast<uintptr_t>(t.const_data_ptr()));
-  mix(static_cast<uint64_t>(is_state(i) ? 0 : edits(*t.unsafeGetTensorImpl())));
-  for (int64_t stride : t.strides()) mix(static_cast<uint64_t>(stride));
-  for (int64_t size : t.sizes()) mix(static_cast<uint64_t>(size));
-  return hash;
-}
-
-// Is all as it was? A walk over plain words: this is most of what a call costs beside the launch.
-bool TorchWeights::as_seen() const {
-  const int64_t* seen = seen_.data();
-  auto state = state_.begin();
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    c10::TensorImpl& t = *tensors_[i].unsafeGetTensorImpl();
-    const bool own = state != state_.end() && *state == i;
-    if (own) ++state;
-    const auto sizes = t.sizes(), strides = t.strides();
-    if (seen[0] != start(t) || seen[1] != t.storage_offset() || seen[2] != (own ? 0 : edits(t)) ||
-        seen[3] != static_cast<int64_t>(sizes.size()))
-      return false;
-    seen += 4;
-    for (size_t d = 0; d < sizes.size(); ++d, seen += 2)
-      if (seen[0] != sizes[d] || seen[1] != strides[d]) return false;
-  }
+// What tells of an edit, word by word, for as long as `take` returns true: where its storage begins (weights are dense,
+// they have one), offset, torch's count of edits in place (inference tensors have none, and the model's own writes to
+// its state are none), rank, then each axis' size and stride.
+template <typename Take>
+bool TorchWeights::each_word(size_t i, const Take& take) const {
+  c10::TensorImpl& t = *tensors_[i].unsafeGetTensorImpl();  // Tensor::_version() asks through a virtual call
+  const bool counted = !is_state_[i] && !t.is_inference();
+  const auto sizes = t.sizes(), strides = t.strides();
+  if (!take(reinterpret_cast<intptr_t>(t.unsafe_storage().data())) || !take(t.storage_offset()) ||
+      !take(counted ? static_cast<int64_t>(t.version_counter().current_version()) : 0) ||
+      !take(static_cast<int64_t>(sizes.size())))
+    return false;
+  for (size_t d = 0; d < sizes.size(); ++d)
+    if (!take(sizes[d]) || !take(strides[d])) return false;
   return true;
 }
 
-uint64_t TorchWeights::generation() const {
+uint64_t TorchWeights::version(size_t i) const {
+  // FNV-1a over words: two states that differ in one word never meet, since multiplying by an odd number is one to one.
+  uint64_t hash = salt_;
+  each_word(i, [&hash](int64_t word) {
+    hash = (hash ^ static_cast<uint64_t>(word)) * 0x100000001b3u;
+    return true;
+  });
+  return hash;
+}
+
+std::optional<uint64_t> TorchWeights::generation() const {
   const std::lock_guard<std::mutex> lock(seen_mutex_);
-  if (generation_ && as_seen()) return generation_;
+  const int64_t* seen = seen_.data();
+  // The rank comes before the sizes: a comparison never leaves its weight's words.
+  const auto same = [&seen](int64_t word) { return *seen++ == word; };
+  bool all = !seen_.empty();
+  for (size_t i = 0; all && i < tensors_.size(); ++i) all = each_word(i, same);
+  if (all) return generation_;
   seen_.clear();
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    c10::TensorImpl& t = *tensors_[i].unsafeGetTensorImpl();
-    seen_.insert(seen_.end(), {start(t), t.storage_offset(), is_state(i) ? 0 : edits(t), t.dim()});
-    for (int64_t d = 0; d < t.dim(); ++d) seen_.insert(seen_.end(), {t.size(d), t.stride(d)});
-  }
+  for (size_t i = 0; i < tensors_.size(); ++i)
+    each_word(i, [this](int64_t word) {
+      seen_.push_back(word);
+      return true;
+    });
   return ++generation_;
 }
 
@@ -88,11 +77,10 @@ void TorchWeights::touch() {
 }
 
 void TorchWeights::set_state(const std::vector<std::string>& fqns) {
-  state_.clear();
   for (size_t i = 0; i < fqns_.size(); ++i) {
-    if (std::find(fqns.begin(), fqns.end(), fqns_[i]) == fqns.end()) continue;
-    state_.push_back(i);
-    KPT_CHECK(tensors_[i].is_contiguous(), "bridge", "got the state ", fqns_[i],
+    is_state_[i] = std::find(fqns.begin(), fqns.end(), fqns_[i]) != fqns.end();
+    if (is_state_[i]) state_.push_back(i);
+    KPT_CHECK(!is_state_[i] || tensors_[i].is_contiguous(), "bridge", "got the state ", fqns_[i],
               " with strides, want it contiguous: the model writes it in place");
   }
 }
@@ -107,7 +95,7 @@ void TorchWeights::set(size_t i, at::Tensor tensor) {
   const Tensor old = borrow(tensors_[i], fqns_[i], device_), fresh = borrow(tensor, cat("weight ", fqns_[i]), device_);
   KPT_CHECK(old.desc.dtype == fresh.desc.dtype && old.desc.sizes == fresh.desc.sizes, "bridge", "got ", fqns_[i],
             " as ", fresh.desc, ", want ", old.desc, ": optimise the model again");
-  KPT_CHECK(!is_state(i) || tensor.is_contiguous(), "bridge", "got the state ", fqns_[i],
+  KPT_CHECK(!is_state_[i] || tensor.is_contiguous(), "bridge", "got the state ", fqns_[i],
             " with strides, want it contiguous");
   tensors_[i] = std::move(tensor);
 }

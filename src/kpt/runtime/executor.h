@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -105,7 +106,7 @@ class Executor final : public Holder {
 
   mutable std::mutex weights_mutex_;
   std::shared_ptr<const Weights> weights_;
-  uint64_t weights_generation_ = 0;  // of the source, when the versions were last compared
+  std::optional<uint64_t> weights_generation_;  // of the source, when the versions were last compared
 
   std::mutex frames_mutex_;
   std::vector<std::unique_ptr<Frame>> free_frames_;

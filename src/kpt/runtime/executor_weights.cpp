@@ -67,16 +67,14 @@ std::shared_ptr<const Executor::Weights> Executor::load_weights(const Weights* o
 std::vector<size_t> Executor::joined(const PlanStep& step) const {
   if (step.node->op != "aten.cat" || get_int(step.node->kwargs, "dim", 0) != 0) return {};
   std::vector<size_t> found;
-  for (const ValuePlace& p : step.inputs) {
-    const BufferInfo& b = plan_.buffers[static_cast<size_t>(p.buffer)];
-    if (b.kind != BufferKind::weight) return {};
-    const Value& w = *plan_.graph.weights()[static_cast<size_t>(b.index)];
-    if (w.name != b.value || w.type.dtype != step.node->out()->type.dtype) return {};
-    found.push_back(static_cast<size_t>(b.index));
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    const BufferInfo& b = plan_.buffers[static_cast<size_t>(step.inputs[i].buffer)];
+    const auto index = static_cast<size_t>(b.index);
+    // A view of a weight lies in the weight's buffer, too.
+    if (b.kind != BufferKind::weight || step.node->inputs[i] != plan_.graph.weights()[index]) return {};
+    if (step.node->inputs[i]->type.dtype != step.node->out()->type.dtype) return {};
+    found.push_back(index);
   }
-  // A view of a weight lies in the weight's buffer, too.
-  for (size_t i = 0; i < found.size(); ++i)
-    if (step.node->inputs[i] != plan_.graph.weights()[found[i]]) return {};
   return found;
 }
 
@@ -147,8 +145,8 @@ int64_t Executor::derived_bytes() const {
 
 std::shared_ptr<const Executor::Weights> Executor::fresh_weights() {
   std::lock_guard<std::mutex> lock(weights_mutex_);
-  const uint64_t generation = source_->generation();  // read first: an edit from here on is seen by the next call
-  if (generation == weights_generation_) return weights_;
+  const auto generation = source_->generation();  // read first: an edit from here on is seen by the next call
+  if (generation && generation == weights_generation_) return weights_;
   for (size_t i = 0; i < source_index_.size(); ++i)
     if (source_->version(source_index_[i]) != weights_->versions[i]) {
       weights_ = load_weights(weights_.get());

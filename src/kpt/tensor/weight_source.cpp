@@ -19,7 +19,7 @@ class HeldWeights final : public WeightSource {
   const std::string& fqn(size_t i) const override { return names_[i]; }
   Tensor tensor(size_t i) const override { return tensors_[i]; }
   uint64_t version(size_t) const override { return 0; }
-  uint64_t generation() const override { return 0; }
+  std::optional<uint64_t> generation() const override { return 0; }
 
  private:
   std::vector<std::string> names_;
@@ -27,13 +27,6 @@ class HeldWeights final : public WeightSource {
 };
 
 }  // namespace
-
-// FNV-1a over words: two states that differ in one version never meet.
-uint64_t WeightSource::generation() const {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (size_t i = 0; i < size(); ++i) hash = (hash ^ version(i)) * 0x100000001b3u;
-  return hash;
-}
 
 std::shared_ptr<WeightSource> make_weights(std::map<std::string, Tensor> tensors) {
   return std::make_shared<HeldWeights>(std::move(tensors));

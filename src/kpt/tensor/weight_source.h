@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kpt/tensor/tensor.h"
@@ -20,9 +21,9 @@ class KPT_API WeightSource {
   virtual Tensor tensor(size_t i) const = 0;  // borrowed; contiguous or strided
   // Must differ from every earlier answer whenever the contents, the pointer or the strides may have changed.
   virtual uint64_t version(size_t i) const = 0;
-  // Must differ from every earlier answer whenever some version(i) does: what a call asks first. The base asks them
-  // all.
-  virtual uint64_t generation() const;
+  // For sources that can tell more cheaply: differs from every earlier answer whenever some version(i) does. A call
+  // asks this first; without an answer it asks for each version.
+  virtual std::optional<uint64_t> generation() const { return std::nullopt; }
 };
 
 // Weights by name, held here; versions never change.
