@@ -57,8 +57,8 @@ class _UnknownError(Exception):
 
 
 def key_of(model: nn.Module, samples: list[Sample], dynamic_shapes: Any) -> str | None:
-    """The name of this capture's file, or None where the model cannot be described."""
-    if not machine.setting("keep_captures"):
+    """The name of this capture's file, or None where the model cannot be described or nothing is kept."""
+    if not machine.setting("keep_captures") or folder() is None:
         return None
     teller = _Teller()
     try:
@@ -267,11 +267,14 @@ def folder() -> Path | None:
     return None if base is None else base / "captures"
 
 
+def _place(key: str) -> Path:
+    home = folder()
+    assert home is not None  # else there is no key
+    return home / f"{key}.json"
+
+
 def store(key: str, captured: Captured) -> None:
     """Keeps it where it can be said in JSON; a folder that cannot be written is no fault."""
-    home = folder()
-    if home is None:
-        return
     constants = [w.tensor for w in captured.weights if w.module is None]
     slots = [s.value if isinstance(s, OutputTree.Constant) else s for s in captured.outputs.slots]
     if sum(t.numel() * t.element_size() for t in constants) > _MOST_CONSTANTS:
@@ -289,7 +292,7 @@ def store(key: str, captured: Captured) -> None:
         "symbols": [dataclasses.asdict(s) for s in captured.symbols],
         "notes": captured.notes,
     }
-    place = home / f"{key}.json"
+    place = _place(key)
     draft = place.with_suffix(f".{os.getpid()}.new")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -302,11 +305,8 @@ def store(key: str, captured: Captured) -> None:
 
 
 def forget(key: str) -> None:
-    home = folder()
-    if home is None:
-        return
     try:
-        (home / f"{key}.json").unlink(missing_ok=True)
+        _place(key).unlink(missing_ok=True)
     except OSError as error:  # it is compared with the original again next time
         event(logging.INFO, "kept_capture_stays", reason=str(error))
 
@@ -314,10 +314,7 @@ def forget(key: str) -> None:
 def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Program | None:
     """The capture kept under this key, on this model's weights; None where there is none or it does not fit.
     `result`: what the original made of the sample."""
-    home = folder()
-    if home is None:
-        return None
-    place = home / f"{key}.json"
+    place = _place(key)
     try:
         data = json.loads(place.read_text(encoding="utf-8"))
     except FileNotFoundError:
