@@ -520,17 +520,31 @@ print("RESULT" + json.dumps({
 
 def lengths(job: Job) -> None:
     with tempfile.TemporaryDirectory() as cache:
-        path = os.pathsep.join([str(ROOT / "benchmarks"), *(p for p in sys.path if p)])
-        command = [sys.executable, "-c", _LENGTHS, cache]
-        code, text, seconds = run(command, job.limit, PYTHONPATH=path, KPT_CACHE_DIR=cache)
+
+        def good(found: dict[str, Any]) -> bool:
+            return not found["compiles_after_five"] and not found["above_twice"] and not found["by_original"]
+
+        script(job, "lengths", "BERT-base", [_LENGTHS, cache], job.limit, good, KPT_CACHE_DIR=cache)
+
+
+def script(
+    job: Job,
+    part: str,
+    name: str,
+    command: list[str],
+    left: float,
+    good: Callable[[dict[str, Any]], bool],
+    **environment: str,
+) -> None:
+    """Runs a program (its text, then its arguments) that prints RESULT and a JSON object; tells what it found."""
+    path = os.pathsep.join([str(ROOT / "benchmarks"), *(p for p in sys.path if p)])
+    code, text, seconds = run([sys.executable, "-c", *command], left, PYTHONPATH=path, **environment)
     lines = [line for line in text.splitlines() if line.startswith("RESULT")]
-    if not lines:
-        reason = " ".join(text.split())[-600:]
-        job.tell("lengths", "BERT-base", LEFT if code is None else FAILED, seconds, reason=reason)
+    if code != 0 or not lines:
+        job.tell(part, name, LEFT if code is None else FAILED, seconds, reason=" ".join(text.split())[-600:])
         return
     found = json.loads(lines[-1][6:])
-    good = not found["compiles_after_five"] and not found["above_twice"] and not found["by_original"]
-    job.tell("lengths", "BERT-base", OK if good else FAILED, seconds, **found)
+    job.tell(part, name, OK if good(found) else FAILED, seconds, **found)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
@@ -539,28 +553,27 @@ _MEMORY = """
 import gc, json, sys
 import torch
 import kernel_pytorch as kpt
+from kernel_pytorch.benchmark.reference import to
+from kernel_pytorch.samples import normalise
 from models import zoo
 torch.set_grad_enabled(False)
-name, shape = sys.argv[1], tuple(map(int, sys.argv[2].split("x")))
-model, sample = zoo.build(name, shape)
-to = lambda t: t.to("cuda", torch.bfloat16 if t.is_floating_point() else t.dtype)
-sample = {k: to(t) for k, t in sample.items()} if isinstance(sample, dict) else tuple(map(to, sample))
-args, kwargs = ((), sample) if isinstance(sample, dict) else (sample, {})
-model = model.to("cuda", torch.bfloat16)
+model, inputs = zoo.build(sys.argv[1], tuple(map(int, sys.argv[2].split("x"))))
+(sample,) = normalise(model, inputs)
+model, sample = model.to("cuda", torch.bfloat16), to(sample, "cuda", torch.bfloat16)
 def peak(called):
     gc.collect()
     torch._C._cuda_clearCublasWorkspaces()  # torch keeps them for eager's products: ours should not pay for them
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     for _ in range(4):
-        called(*args, **kwargs)
+        sample.call(called)
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() / 2**20
 storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in model.state_dict().values()}
 weights = sum(s.nbytes() for s in storages.values()) / 2**20
 del storages
 eager = peak(model)
-fast = kpt.auto_optimize(model, sample, release_original=True)
+fast = kpt.auto_optimize(model, sample.kwargs or sample.args, release_original=True)
 del model
 assert fast.report.kept, fast.report.reason
 print("RESULT" + json.dumps({"weights_mb": weights, "eager_mb": eager, "ours_mb": peak(fast)}))
@@ -573,16 +586,8 @@ def memory(job: Job) -> None:
 
     def one(name: str, left: float) -> None:
         model, shape = rows[name]
-        path = os.pathsep.join([str(ROOT / "benchmarks"), *(p for p in sys.path if p)])
-        command = [sys.executable, "-c", _MEMORY, model, "x".join(map(str, shape))]
-        code, text, seconds = run(command, left, PYTHONPATH=path)
-        lines = [line for line in text.splitlines() if line.startswith("RESULT")]
-        if not lines:
-            reason = " ".join(text.split())[-600:]
-            job.tell("memory", name, LEFT if code is None else FAILED, seconds, reason=reason)
-            return
-        found = json.loads(lines[-1][6:])
-        job.tell("memory", name, OK if found["ours_mb"] <= found["eager_mb"] else FAILED, seconds, **found)
+        command = [_MEMORY, model, "x".join(map(str, shape))]
+        script(job, "memory", name, command, left, lambda found: found["ours_mb"] <= found["eager_mb"])
 
     side_by_side(job, list(_MEMORY_ROWS), one, at_most=_MODELS_AT_A_TIME)
 

@@ -108,6 +108,28 @@ def test_each_planted_fault_is_a_program(script: ModuleType) -> None:
         assert 'print("right"' in program, name
 
 
+_PRINTS = "import sys, json; print('RESULT' + json.dumps({'n': int(sys.argv[1])})); raise SystemExit(int(sys.argv[2]))"
+
+
+@pytest.mark.parametrize(
+    ("program", "status"),
+    [
+        ([_PRINTS, "1", "0"], "ok"),
+        ([_PRINTS, "2", "0"], "failed"),
+        ([_PRINTS, "1", "3"], "failed"),  # it ended badly, whatever it printed
+        (["print('no result')"], "failed"),
+        (["import time; time.sleep(60)"], "left: out of time"),
+    ],
+)
+def test_what_a_script_printed(script: ModuleType, tmp_path: Path, program: list[str], status: str) -> None:
+    job = script.Job(tmp_path, tmp_path / "out.jsonl", {}, 2.0)
+    script.script(job, "memory", "x", program, 20.0 if status != script.LEFT else 1.0, lambda found: found["n"] == 1)
+    (line,) = job.found
+    assert (line["part"], line["name"], line["status"]) == ("memory", "x", status)
+    ast.parse(script._MEMORY)
+    ast.parse(script._LENGTHS)
+
+
 def test_operators_are_read_from_the_sources(script: ModuleType) -> None:
     assert {"aten.linear", "kpt.attention", "aten.softmax.int"} <= set(script.operators())
 
