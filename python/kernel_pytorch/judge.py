@@ -174,7 +174,7 @@ def resized(program: Program, sample: Sample, sizes: dict[str, int]) -> Sample |
 
 
 def odd_sizes(program: Program, share: int = 2) -> dict[str, int]:
-    """About half of each symbolic size (1 / share), odd: a kernel wrong only at odd sizes must not pass."""
+    """About a `share`-th of each symbolic size, odd: a kernel wrong only at odd sizes must not pass."""
     sizes = {name: odd_size(s.hint, s.lo, s.hi, share) for name, s in program.symbols.items()}
     return {name: size for name, size in sizes.items() if size is not None}
 
@@ -201,9 +201,9 @@ def unit_sizes(program: Program) -> dict[str, int]:
 
 
 def odd_size(hint: int, lo: int, hi: int, share: int = 2) -> int | None:
-    """An odd size other than the hint, inside [lo, hi], near half of it and at least 3; None if there is none."""
-    half = max(3, hint // share | 1)
-    candidates = [half, half + 2, hint + 1 + hint % 2, lo | 1]
+    """An odd size other than the hint, inside [lo, hi], near hint / share and at least 3; None if there is none."""
+    part = max(3, hint // share | 1)
+    candidates = [part, part + 2, hint + 1 + hint % 2, lo | 1]
     for size in candidates:
         if size != hint and lo <= size <= hi:
             return size

@@ -322,3 +322,12 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
 
     with pytest.raises(kpt.KernelLaunchError, match="gone"):
         job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=lost)), 5.0)
+
+
+@pytest.mark.parametrize(("limit", "size"), [(1 << 40, 33), (0, 9)])
+def test_a_sample_with_a_large_reference_is_checked_at_an_eighth(
+    monkeypatch: pytest.MonkeyPatch, limit: int, size: int
+) -> None:
+    monkeypatch.setattr("kernel_pytorch.optimize._LARGE_REFERENCE", limit)
+    fast = kpt.auto_optimize(nn.Sequential(nn.Linear(8, 8), nn.Tanh()).eval(), torch.randn(64, 8))
+    assert f"sizes b={size}" in {error.shape for error in fast.report.error}

@@ -91,3 +91,14 @@ def test_a_large_call_is_let_go_before_the_original_runs() -> None:
     old, new = contest.round(1)
     assert "".join(order) == "-ABBB-A"  # the first B takes the memory again and is not timed
     assert len(old) == len(new) == 2
+
+
+def test_a_call_as_long_as_the_warm_up_is_warmed_up_once() -> None:
+    calls = [0, 0]
+
+    def slow(i: int) -> None:
+        calls[i] += 1
+        time.sleep(0.002)
+
+    timing = paired([Contest("x", lambda: slow(0), lambda: slow(1))], budget_s=0.001)
+    assert calls == [1 + 2 * timing.rounds] * 2
