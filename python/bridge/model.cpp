@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model.h"
 
+#include <ATen/EmptyTensor.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -129,6 +130,9 @@ TorchModel::TorchModel(std::string text, std::vector<std::string> fqns, std::vec
       weights_(std::make_shared<TorchWeights>(std::move(fqns), std::move(weights), device_)),
       model_(Model::compile(parse(text), weights_, on_device(parse_options(options), device_))) {
   weights_->set_state(state_of(model_->graph()));
+  const at::Tensor any = at::empty({0}, at::TensorOptions(at::kByte).device(device_));
+  allocator_ = any.storage().allocator();
+  keys_ = c10::DispatchKeySet(c10::computeDispatchKey(at::kByte, at::kStrided, device_));
 }
 
 std::vector<Tensor> TorchModel::borrow_inputs(const std::vector<at::Tensor>& inputs) const {
@@ -168,7 +172,7 @@ std::vector<at::Tensor> TorchModel::run(std::vector<at::Tensor> inputs) {
                              const at::IntArrayRef sizes(desc.sizes.begin(), static_cast<size_t>(desc.sizes.rank()));
                              at::Tensor& out = outputs[static_cast<size_t>(index)];
                              try {
-                               out = at::empty(sizes, at::TensorOptions(to_torch(desc.dtype)).device(device_));
+                               out = at::detail::empty_generic(sizes, allocator_, keys_, to_torch(desc.dtype), {});
                              } catch (const c10::OutOfMemoryError& e) {
                                throw_error(ErrorKind::resource, "bridge", e.what_without_backtrace());
                              }

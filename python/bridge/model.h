@@ -67,6 +67,10 @@ class TorchModel final : public torch::CustomClassHolder {
   std::vector<Tensor> borrow_inputs(const std::vector<at::Tensor>& inputs) const;
 
   at::Device device_;
+  // For outputs, which are made without torch's dispatcher: what it would call (a pluggable allocator, where one is
+  // set).
+  at::Allocator* allocator_ = nullptr;
+  c10::DispatchKeySet keys_;
   std::shared_ptr<TorchWeights> weights_;
   std::shared_ptr<Model> model_;
   std::shared_mutex mutex_;  // shared: runs; exclusive: set_weight

@@ -8,6 +8,7 @@
 
 #include "aten.h"
 #include "gpu.h"
+#include "guarded.h"
 #include "kpt/base/settings.h"
 #include "kpt/cuda/driver.h"
 #include "kpt/cuda/memory.h"
@@ -23,17 +24,6 @@ namespace kpt::bridge {
 namespace {
 
 using Json = nlohmann::json;
-
-template <class F>
-auto guarded(F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const Error& e) {
-    throw std::runtime_error(cat("KPT:", name(e.kind()), ": ", e.what()));
-  } catch (const std::bad_alloc&) {
-    throw std::runtime_error(cat("KPT:", name(ErrorKind::resource), ": [bridge] out of memory"));
-  }
-}
 
 std::vector<double> distance_op(const at::Tensor& x, const at::Tensor& reference) {
   return guarded([&] {
@@ -136,6 +126,7 @@ void define_model(torch::Library& library) {
            })
       .def("joined_weights", [](const ModelPtr& m) { return guarded([&] { return m->joined_weights(); }); })
       .def("take_weights", [](const ModelPtr& m) { guarded([&] { m->take_weights(); }); })
+      .def("address", [](const ModelPtr& m) { return reinterpret_cast<int64_t>(m.get()); })
       .def("trim", [](const ModelPtr& m) { return guarded([&] { return m->trim(); }); })
       .def("report", [](const ModelPtr& m) { return guarded([&] { return m->model().report(); }); })
       .def("text", [](const ModelPtr& m) { return guarded([&] { return m->model().text(); }); })

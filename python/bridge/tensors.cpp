@@ -51,6 +51,8 @@ Tensor borrow(const at::Tensor& tensor, const std::string& what, at::Device devi
   const auto sizes = tensor.sizes(), strides = tensor.strides();
   Tensor result;
   result.desc = {*dtype, Dims(sizes.begin(), sizes.end()), Dims(strides.begin(), strides.end())};
+  if (!tensor.has_storage() || (!tensor.storage().data() && tensor.numel()))
+    throw_error(ErrorKind::bad_input, "bridge", cat(what, " has no memory: a fake tensor, or one inside vmap or grad"));
   result.data = const_cast<void*>(tensor.const_data_ptr());
   if (keep) result.owner = std::make_shared<c10::Storage>(tensor.storage());
   return result;

@@ -19,6 +19,7 @@ from .errors import InputError
 
 _MAX_PLANS = 64  # distinct (positional count, keyword names) kept; a program uses a handful
 _MISSING = object()
+_Tensor = torch.Tensor
 
 
 class InputTree:
@@ -71,9 +72,12 @@ class InputTree:
             got = args[source] if type(source) is int else kwargs[source]
             if got is not want and not _same(got, want):
                 return self._flatten_slow(args, kwargs)
-        tensors = [args[s] if type(s) is int else kwargs[s] for s in sources]
+        if sources is None:
+            tensors = [*args, *kwargs.values()]
+        else:
+            tensors = [args[s] if type(s) is int else kwargs[s] for s in sources]
         for t in tensors:
-            if not isinstance(t, torch.Tensor):
+            if not isinstance(t, _Tensor):
                 return self._flatten_slow(args, kwargs)
         return tensors
 
@@ -132,7 +136,8 @@ class InputTree:
             else:
                 sources.append(leaf.source)
         if len(sources) == len(self.tensor_positions):
-            self._plans[(len(args), *kwargs)] = (tuple(sources), tuple(constants))
+            as_given = sources == list(markers)  # all that is given, in that order
+            self._plans[(len(args), *kwargs)] = (None if as_given else tuple(sources), tuple(constants))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
+import sys
 import threading
+import types
 import weakref
 from typing import Any
 
@@ -372,6 +375,52 @@ def test_outputs_are_new_memory_of_torch():
     assert len({t.data_ptr() for t in (x, a, b, c, *again)}) == 7
     a.zero_()
     assert x.tolist() == b.tolist() == c.tolist() == [1, 1, 1]
+
+
+# The direct function and torch's class method, which stands in where the first cannot be had.
+@pytest.fixture(params=["direct", "method"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "method":
+        monkeypatch.setattr(_native, "_direct_run", lambda native: None)
+    return request.param
+
+
+def test_both_ways_of_a_call_give_the_same(way: str):
+    model, x = compiled(IDENTITY), torch.randn(3, 4)
+    assert (type(model._run) is types.BuiltinFunctionType) == (way == "direct")
+    out = model.run([x])
+    assert type(out) is list
+    assert torch.equal(out[0], x.tanh())
+    with pytest.raises(InputError, match="axis 1"):
+        model.run([torch.ones(2, 5)])
+    with pytest.raises((InputError, RuntimeError), match="[Tt]ensor"):
+        model.run([None])
+    with pytest.raises((TypeError, SystemError, RuntimeError)):
+        model.run(None)
+    assert torch.equal(model.run([nn.Parameter(x)])[0], x.tanh())  # faults before left nothing behind
+
+
+def test_a_foreign_tensor_layout_is_no_direct_call():
+    make = ctypes.PyDLL(str(_native.find_library())).kpt_direct_run
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_int64, ctypes.py_object, ctypes.c_int64]
+    native, probe = compiled(IDENTITY)._native, torch.empty(0)
+    assert make(native.address(), probe, probe._cdata) is not None
+    assert make(native.address(), probe, probe._cdata + 8) is None
+    assert make(native.address(), 3, probe._cdata) is None
+
+
+def test_a_call_keeps_no_tensor_and_no_model(way: str):
+    model, x = compiled(IDENTITY), torch.randn(3, 4)
+    before, held = sys.getrefcount(x), weakref.ref(model._native)
+    inputs = [x]
+    for _ in range(100):
+        out = model.run(inputs)
+    assert (sys.getrefcount(x), sys.getrefcount(out[0])) == (before + 1, 2)
+    tensor = weakref.ref(out[0])
+    run = model._run
+    del out, model
+    assert (tensor(), held()) == (None, None)
+    assert torch.equal(run(inputs)[0], x.tanh())  # the function has the model
 
 
 def test_probe_gives_the_values_named():
