@@ -17,6 +17,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 
 import kernel_pytorch as kpt
@@ -281,6 +282,64 @@ def test_nan_stays_in_its_row(mlp: Pair) -> None:
 
 
 # ---- many callers --------------------------------------------------------------------------------------------------
+
+
+def test_hooks_are_called(mlp: Pair) -> None:
+    (_, fast), x = mlp, _x()
+    seen: list[str] = []
+    own = fast.register_forward_hook(lambda *_: seen.append("own"))
+    before = fast.register_forward_pre_hook(lambda *_: seen.append("before"))
+    everywhere = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, *_: seen.append("everywhere") if module is fast else None
+    )
+    fast(x)
+    assert seen == ["before", "everywhere", "own"]
+    for handle in (own, before, everywhere):
+        handle.remove()
+    fast(x)
+    assert len(seen) == 3
+
+
+def test_a_trace_is_of_the_original(mlp: Pair) -> None:
+    (model, fast), x = mlp, _x()
+    fast.requires_grad_(False)  # torch traces a function with no other weights
+    with pytest.warns(RuntimeWarning, match="traces the call"):
+        traced = torch.jit.trace(lambda x: fast(x) + x.mean(), x)
+    other = _x()
+    assert close(traced(other), model(other) + other.mean())
+
+
+def test_fake_tensors_run_the_original(mlp: Pair) -> None:
+    _, fast = mlp
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        out = fast(mode.from_tensor(_x()))
+    assert (type(out), out.shape[0]) == (FakeTensor, 5)
+    assert fast.report.calls_to_original == {"inputs": 1}
+
+
+def test_an_export_is_of_the_original_and_leaves_the_plan(mlp: Pair) -> None:
+    (model, fast), x = mlp, _x()
+    with pytest.warns(RuntimeWarning, match="no memory"):
+        exported = torch.export.export(fast, (x,))
+    assert close(exported.module()(x), model(x))
+    before = dict(fast.report.calls_to_original)
+    assert close(fast(x), model(x))
+    assert fast.report.calls_to_original == before == {"inputs": 1}
+
+
+def test_vmap_runs_the_original(mlp: Pair) -> None:
+    model, fast = mlp
+    x = torch.randn(3, 5, 32)
+    assert close(torch.vmap(fast)(x), torch.vmap(model)(x))
+    assert fast.report.calls_to_original == {"inputs": 1}
+
+
+def test_compile_of_the_module_itself_is_used(mlp: Pair) -> None:
+    (_, fast), x = mlp, _x()
+    calls: list[int] = []
+    fast._compiled_call_impl = lambda *args: calls.append(1) or fast.forward(*args)
+    assert torch.equal(fast(x), fast.forward(x))
+    assert calls == [1]
 
 
 def test_eight_threads_get_the_answers_of_one(mlp: Pair) -> None:
