@@ -60,6 +60,7 @@ class Profile:
     nodes: list[Node] = field(default_factory=list)
     arena_bytes: int = 0
     workspace_bytes: int = 0
+    in_outputs_bytes: int = 0  # slots and workspaces that lie in the memory of an output before it is written
     live_bytes: list[int] = field(default_factory=list)  # by step
     call_start_ms: list[float] = field(default_factory=list)
     all_call_ms: list[float] = field(default_factory=list)
@@ -105,6 +106,7 @@ def from_steps(
     profile.nodes = [_node(step, call_ms, roof) for step in found["steps"]]
     memory = found["memory"]
     profile.arena_bytes, profile.workspace_bytes = memory["arena_bytes"], memory["workspace_bytes"]
+    profile.in_outputs_bytes = memory["in_outputs_bytes"]
     profile.live_bytes = memory["live_bytes"]
     profile.call_start_ms = [ns / 1e6 for ns in found["call_start_ns"]]
     profile.all_call_ms = [ns / 1e6 for ns in calls]

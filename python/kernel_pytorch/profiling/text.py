@@ -83,7 +83,7 @@ def memory(p: Profile, top: int) -> str:
         *head(p),
         "",
         f"arena {p.arena_bytes / 2**20:.2f} MiB, of it live at most {peak / 2**20:.2f} MiB; workspace "
-        f"{p.workspace_bytes / 2**20:.2f} MiB",
+        f"{p.workspace_bytes / 2**20:.2f} MiB; in the memory of an output {p.in_outputs_bytes / 2**20:.2f} MiB",
         f"live, step by step: {sparkline(p.live_bytes) if p.live_bytes else '-'}",
         "",
     ]

@@ -99,6 +99,7 @@ std::string profile_json(Executor& executor, const std::vector<Tensor>& inputs, 
               {"memory",
                {{"arena_bytes", instance->arena_bytes},
                 {"workspace_bytes", instance->workspace_bytes},
+                {"in_outputs_bytes", instance->scratch.used},
                 {"live_bytes", live_bytes(plan, instance->env)}}}}
       .dump();
 }

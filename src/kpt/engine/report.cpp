@@ -77,6 +77,7 @@ std::string report_json(const CompileRecord& record, Executor& executor) {
   out["memory"] = {{"peak_bytes", instance->arena_bytes + instance->workspace_bytes},
                    {"arena_bytes", instance->arena_bytes},
                    {"workspace_bytes", instance->workspace_bytes},
+                   {"in_outputs_bytes", instance->scratch.used},
                    {"no_reuse_bytes", plan.no_reuse_bytes().eval(hints)},
                    {"weights_bytes", weights},
                    {"derived_bytes", executor.derived_bytes()},

@@ -195,7 +195,12 @@ void Executor::place_buffers(Frame& frame, const Weights& weights, const std::ve
     const auto index = static_cast<size_t>(b.index);
     char*& start = frame.buffers[i];
     switch (b.kind) {
-      case BufferKind::arena: start = arena + frame.instance->arena_offset[i]; break;
+      case BufferKind::arena: {
+        const Instance& of = *frame.instance;
+        start = (of.scratch.holds[i] ? static_cast<char*>(outputs[static_cast<size_t>(plan_.scratch_output)]) : arena) +
+                of.arena_offset[i];
+        break;
+      }
       case BufferKind::weight: start = static_cast<char*>(weights.tensors[index].data); break;
       case BufferKind::output: start = static_cast<char*>(outputs[index]); break;
       case BufferKind::input: start = static_cast<char*>(const_cast<void*>(inputs[index])); break;
@@ -234,6 +239,15 @@ class Waiting final : public StepObserver {
 };
 
 }  // namespace
+
+Workspaces Executor::workspaces(const Frame& frame, const std::vector<void*>& outputs) const {
+  const Instance& of = *frame.instance;
+  Workspaces out{static_cast<char*>(frame.arena.get()) + of.arena_bytes};
+  if (of.scratch.workspace < 0) return out;
+  out.scratch = static_cast<char*>(outputs[static_cast<size_t>(plan_.scratch_output)]) + of.scratch.workspace;
+  out.until = static_cast<size_t>(plan_.scratch_until);
+  return out;
+}
 
 std::vector<Tensor> Executor::attempt(const std::vector<Tensor>& inputs, const OutputAllocator& allocate,
                                       StepObserver* observer, const Finish& finish, Stream stream) {
@@ -287,13 +301,12 @@ std::vector<Tensor> Executor::attempt(const std::vector<Tensor>& inputs, const O
   if (!observer && !finish && !sync && replay(*frame, weights, inputs, outputs)) return outputs;
 
   place_buffers(*frame, *weights, from, to);
-  char* const workspace = static_cast<char*>(frame->arena.get()) + instance.arena_bytes;
   std::optional<Waiting> waiting;
   if (sync || (observer && plan_.device->records())) {
     plan_.device->wait(stream);  // what was queued before is not this call's
     observer = &waiting.emplace(observer, *plan_.device, stream);
   }
-  run_steps(instance, frame->buffers, workspace, stream, observer, plan_.device.get());
+  run_steps(instance, frame->buffers, workspaces(*frame, to), stream, observer, plan_.device.get());
   if (finish) finish(instance, frame->buffers);
   return outputs;
 }

@@ -80,6 +80,7 @@ class Executor final : public Holder {
   void grow_arena(Frame& frame, int64_t bytes);
   void place_buffers(Frame& frame, const Weights& weights, const std::vector<const void*>& inputs,
                      const std::vector<void*>& outputs) const;
+  Workspaces workspaces(const Frame& frame, const std::vector<void*>& outputs) const;
   bool replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
               const std::vector<Tensor>& outputs);
   bool record(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,

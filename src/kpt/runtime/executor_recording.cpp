@@ -11,10 +11,6 @@ namespace kpt {
 namespace {
 // Recordings kept by one frame. A CUDA graph of 200 kernels takes about 1 MB of device memory.
 constexpr size_t kRecordings = 16;
-// A recording copies its outputs out, which at 3 TB/s costs 10 us for this many bytes. A larger output is written where
-// it belongs, and the recording holds for calls that get the same memory for it: PyTorch's allocator gives back the
-// one or two blocks that a loop uses in turn.
-constexpr int64_t kCopiedOutput = 8 << 20;
 constexpr size_t kSeen = 8;
 // Workspaces that a recording gives to steps of its own: cuBLASLt's products on an H200 ask for less.
 constexpr int64_t kOwnWorkspace = 1 << 20, kOwnWorkspaces = 64 << 20;
@@ -79,12 +75,19 @@ bool Executor::record(Frame& frame, const std::shared_ptr<const Weights>& weight
     if (!bound[i]) made.places_bytes += aligned(bytes_of(outputs[i].desc));
   RecordedWork work;
   int64_t left = kOwnWorkspaces;
-  for (const BoundStep& step : instance.steps) {
-    const int64_t bytes = aligned(static_cast<int64_t>(step.launch->workspace_bytes()));
+  char* const scratch =
+      instance.scratch.room ? static_cast<char*>(bound[static_cast<size_t>(plan_.scratch_output)]) : nullptr;
+  int64_t used = aligned(instance.scratch.used);
+  for (size_t i = 0; i < instance.steps.size(); ++i) {
+    const int64_t bytes = aligned(static_cast<int64_t>(instance.steps[i].launch->workspace_bytes()));
     const bool own = bytes <= std::min(left, kOwnWorkspace);
     work.own.push_back({nullptr, own ? bytes : 0});
-    left -= work.own.back().bytes;
-    made.places_bytes += work.own.back().bytes;
+    if (!own) continue;
+    left -= bytes;
+    if (scratch && i < static_cast<size_t>(plan_.scratch_until) && used + bytes <= instance.scratch.room)
+      work.own.back().place = scratch + std::exchange(used, used + bytes);
+    else
+      made.places_bytes += bytes;
   }
   try {
     with_room(*plan_.device, made.places_bytes, "what a recorded call keeps for itself",
@@ -99,11 +102,12 @@ bool Executor::record(Frame& frame, const std::shared_ptr<const Weights>& weight
     };
     for (const Tensor& t : inputs) in_pointers.push_back(place(t, in));
     for (size_t i = 0; i < outputs.size(); ++i) out_pointers.push_back(bound[i] ? bound[i] : place(outputs[i], out));
-    for (RecordedPlace& own : work.own) own.place = std::exchange(at, at + own.bytes);
+    for (RecordedPlace& own : work.own)
+      if (!own.place) own.place = std::exchange(at, at + own.bytes);
     place_buffers(frame, *weights, in_pointers, out_pointers);
-    char* const shared = static_cast<char*>(frame.arena.get()) + instance.arena_bytes;
-    work.run = [&instance, &buffers = frame.buffers, own = work.own, shared](size_t step, Stream stream) {
-      run_step(instance, step, buffers, own[step].bytes ? own[step].place : shared, stream);
+    work.run = [&instance, &buffers = frame.buffers, own = work.own, shared = workspaces(frame, out_pointers)](
+                   size_t step, Stream stream) {
+      run_step(instance, step, buffers, own[step].bytes ? own[step].place : shared.of(step), stream);
     };
     made.recording = plan_.device->record(in, out, work);
   } catch (const Error& e) {

@@ -69,13 +69,48 @@ void lay_out_arena(const Plan& plan, const SymEnv& env, Instance* out) {
       auto& slot = slot_bytes[static_cast<size_t>(b.slot)];
       slot = std::max(slot, b.bytes.eval(env));
     }
-  std::vector<int64_t> slot_offset;
-  for (int64_t bytes : slot_bytes) {
-    slot_offset.push_back(out->arena_bytes);
-    out->arena_bytes += round_up(bytes);
-  }
+  std::vector<char> early(plan.slots.size(), false);
   for (const BufferInfo& b : plan.buffers)
-    out->arena_offset.push_back(b.kind == BufferKind::arena ? slot_offset[static_cast<size_t>(b.slot)] : -1);
+    if (b.early) early[static_cast<size_t>(b.slot)] = true;
+  Scratch& scratch = out->scratch;
+  if (plan.scratch_output >= 0) {
+    const int buffer = plan.output_buffers[static_cast<size_t>(plan.scratch_output)];
+    scratch.room = plan.buffers[static_cast<size_t>(buffer)].bytes.eval(env);
+    if (scratch.room <= kCopiedOutput) scratch.room = 0;
+  }
+  std::vector<int64_t> slot_offset;
+  for (size_t slot = 0; slot < slot_bytes.size(); ++slot) {
+    const int64_t bytes = round_up(slot_bytes[slot]);
+    early[slot] = early[slot] && scratch.used + bytes <= scratch.room;
+    int64_t& end = early[slot] ? scratch.used : out->arena_bytes;
+    slot_offset.push_back(end);
+    end += bytes;
+  }
+  for (const BufferInfo& b : plan.buffers) {
+    const bool arena = b.kind == BufferKind::arena;
+    out->arena_offset.push_back(arena ? slot_offset[static_cast<size_t>(b.slot)] : -1);
+    scratch.holds.push_back(arena && early[static_cast<size_t>(b.slot)]);
+  }
+}
+
+// Workspaces start on a line of their own, as an allocation's would.
+int64_t workspace_start(int64_t at) { return (at + 255) / 256 * 256; }
+
+void lay_out_workspaces(const Plan& plan, Instance* out) {
+  int64_t early = 0;
+  for (size_t i = 0; i < out->steps.size(); ++i) {
+    const auto bytes = static_cast<int64_t>(out->steps[i].launch->workspace_bytes());
+    int64_t& most = i < static_cast<size_t>(plan.scratch_until) ? early : out->workspace_bytes;
+    most = std::max(most, bytes);
+  }
+  Scratch& scratch = out->scratch;
+  const int64_t start = workspace_start(scratch.used);
+  if (early && start + early <= scratch.room) {
+    scratch.workspace = start;
+    scratch.used = start + early;
+  } else {
+    out->workspace_bytes = std::max(out->workspace_bytes, early);
+  }
 }
 
 // Kernels of the CPU are ready when made. Those of a GPU may have to be compiled, each on its own thread; the one that
@@ -86,10 +121,8 @@ void prepare(const Plan& plan, const std::vector<Solved>& solved, Effort effort,
     solved[static_cast<size_t>(i)].launch->prepare(effort);
   };
   if (plan.options.gpu.arch) parallel(static_cast<int64_t>(solved.size()), plan.options.threads, ready);
-  for (const BoundStep& step : out->steps) {
-    out->workspace_bytes = std::max(out->workspace_bytes, static_cast<int64_t>(step.launch->workspace_bytes()));
-    out->recordable &= step.launch->recordable();
-  }
+  for (const BoundStep& step : out->steps) out->recordable &= step.launch->recordable();
+  lay_out_workspaces(plan, out);
 }
 
 }  // namespace
@@ -173,12 +206,13 @@ void launch(const Instance& instance, const BoundStep& step, const std::vector<c
 
 }  // namespace
 
-void run_steps(const Instance& instance, const std::vector<char*>& buffers, void* workspace, void* stream,
+void run_steps(const Instance& instance, const std::vector<char*>& buffers, const Workspaces& workspaces, void* stream,
                StepObserver* observer, const Device* device) {
   Pointers at;
-  for (const BoundStep& step : instance.steps) {
+  for (size_t i = 0; i < instance.steps.size(); ++i) {
+    const BoundStep& step = instance.steps[i];
     if (observer) observer->before(step);
-    launch(instance, step, buffers, workspace, stream, observer, device, at);
+    launch(instance, step, buffers, workspaces.of(i), stream, observer, device, at);
     if (observer) observer->after(step, buffers);
   }
 }

@@ -15,7 +15,10 @@ std::vector<Sym> assign_slots(std::vector<BufferInfo>& buffers, const SymEnv& hi
   std::vector<Sym> sizes;
   for (const auto& [bytes, i] : order) {
     BufferInfo& b = buffers[i];
-    auto meets = [&](size_t other) { return buffers[other].first <= b.last && b.first <= buffers[other].last; };
+    auto meets = [&](size_t other) {
+      const BufferInfo& o = buffers[other];
+      return o.early != b.early || (o.first <= b.last && b.first <= o.last);
+    };
     size_t slot = 0;
     while (slot < members.size() && std::any_of(members[slot].begin(), members[slot].end(), meets)) ++slot;
     if (slot == members.size()) {

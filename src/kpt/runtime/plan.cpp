@@ -65,6 +65,7 @@ class Planner {
     }
     place_outputs();
     find_lifetimes();
+    find_scratch();
     plan_.slots = assign_slots(plan_.buffers, hints_);
     return std::move(plan_);
   }
@@ -266,6 +267,18 @@ class Planner {
     }
   }
 
+  void find_scratch() {
+    if (!plan_.device->records()) return;
+    int64_t most = kCopiedOutput;
+    for (const BufferInfo& b : plan_.buffers) {
+      if (b.kind != BufferKind::output || b.bytes.eval(hints_) <= most) continue;
+      most = b.bytes.eval(hints_);
+      plan_.scratch_output = b.index;
+      plan_.scratch_until = b.first;
+    }
+    for (BufferInfo& b : plan_.buffers) b.early = b.kind == BufferKind::arena && b.last < plan_.scratch_until;
+  }
+
   Plan plan_;
   SymEnv hints_;
   std::set<const Value*> prologue_;
@@ -325,8 +338,13 @@ std::string Plan::text() const {
   };
   list("prologue", prologue);
   list("steps", steps);
+  std::set<int> early;
+  for (const BufferInfo& b : buffers)
+    if (b.early) early.insert(b.slot);
   os << "slots\n";
-  for (size_t i = 0; i < slots.size(); ++i) os << "  " << i << ": " << slots[i] << " bytes\n";
+  for (size_t i = 0; i < slots.size(); ++i)
+    os << "  " << i << ": " << slots[i] << " bytes"
+       << (early.count(static_cast<int>(i)) ? cat(", in output ", scratch_output, " where they fit") : "") << '\n';
   os << "arena " << arena_bytes().eval(hints()) << " bytes at the hints, " << no_reuse_bytes().eval(hints())
      << " without reuse\n";
   return os.str();

@@ -17,12 +17,13 @@ enum class BufferKind { input, weight, persistent, arena, output };
 // source, or stay for the life of the model (persistent: results of the prologue).
 struct BufferInfo {
   BufferKind kind = BufferKind::arena;
-  int index = 0;      // which input, weight, persistent tensor or output
-  Sym bytes;          // formula of the sizes
-  int first = 0;      // step that defines it
-  int last = 0;       // last step that reads it
-  int slot = -1;      // arena: index into Plan::slots
-  std::string value;  // the value it was made for
+  int index = 0;       // which input, weight, persistent tensor or output
+  Sym bytes;           // formula of the sizes
+  int first = 0;       // step that defines it
+  int last = 0;        // last step that reads it
+  int slot = -1;       // arena: index into Plan::slots
+  bool early = false;  // arena: done with before Plan::scratch_until; shares no slot with buffers that are not
+  std::string value;   // the value it was made for
 };
 
 struct ValuePlace {
@@ -54,6 +55,10 @@ struct Plan {
   std::vector<PlanStep> prologue;  // weights-only steps, run at load and again when a weight changed
   std::vector<PlanStep> steps;
   std::vector<Sym> slots;  // bytes of each arena slot: max over the buffers that share it
+  // The large output of a device that records calls whose memory is free until this step writes it: early slots lie
+  // there where they fit. -1 where there is none.
+  int scratch_output = -1;
+  int scratch_until = 0;
   std::map<const Value*, ValuePlace> places;
   std::vector<int> output_buffers;
   std::vector<std::string> unsupported;      // nodes without a kernel: "aten.foo at STACK: reason; reason"

@@ -99,14 +99,17 @@ TEST(Memory, SharedSlotsNeverOverlapInTime) {
       b.first = static_cast<int>(random() % 30);
       b.last = b.first + static_cast<int>(random() % 6);
       b.bytes = Sym::symbol("b") * Sym(static_cast<int64_t>(1 + random() % 900));
+      b.early = round % 2 && b.last < 15;
     }
     const SymEnv hints{{"b", 3}};
     const auto slots = assign_slots(buffers, hints);
     for (size_t i = 0; i < buffers.size(); ++i) {
       ASSERT_GE(slots[static_cast<size_t>(buffers[i].slot)].eval(hints), buffers[i].bytes.eval(hints));
-      for (size_t j = 0; j < i; ++j)
+      for (size_t j = 0; j < i; ++j) {
         ASSERT_TRUE(buffers[i].slot != buffers[j].slot || buffers[i].last < buffers[j].first ||
                     buffers[j].last < buffers[i].first);
+        ASSERT_TRUE(buffers[i].slot != buffers[j].slot || buffers[i].early == buffers[j].early);
+      }
     }
   }
 }
