@@ -44,7 +44,12 @@ def made_up() -> collect.Profile:
             step("tiny", 540_000, 200_000, 0, 64),
             step("lstm", 750_000, 200_000, None, 64, "aten"),
         ],
-        "memory": {"arena_bytes": 4096, "workspace_bytes": 64, "in_outputs_bytes": 0, "live_bytes": [1024, 2048, 2048, 512]},
+        "memory": {
+            "arena_bytes": 4096,
+            "workspace_bytes": 64,
+            "in_outputs_bytes": 0,
+            "live_bytes": [1024, 2048, 2048, 512],
+        },
     }
     return collect.from_steps(found, "toy <b>", "x 16x64", "conservative", ROOF, {"lstm": "no kernel of ours"})
 

@@ -102,3 +102,22 @@ def test_a_call_as_long_as_the_warm_up_is_warmed_up_once() -> None:
 
     timing = paired([Contest("x", lambda: slow(0), lambda: slow(1))], budget_s=0.001)
     assert calls == [1 + 2 * timing.rounds] * 2
+
+
+@pytest.mark.parametrize(
+    ("before_ms", "rounds"),
+    [
+        ([113, 114, 112, 113, 113, 113], 2),  # clear of 1 by more than their spread
+        ([104, 113, 106, 109, 108, 110], 3),  # all above 1, and no clearer than they spread
+        ([87, 88, 86, 87, 87, 87], 2),
+    ],
+)
+def test_slow_calls_that_agree_are_timed_twice(before_ms: list[float], rounds: int) -> None:
+    class Told(Contest):
+        def round(self, repeats: int) -> tuple[tuple[float, float], tuple[float, float]]:
+            time.sleep(0.002)
+            return (times.pop(0), times.pop(0)), (100.0, 100.0)
+
+    times = list(before_ms)
+    timing = paired([Told("x", lambda: time.sleep(0.002), lambda: time.sleep(0.002))], budget_s=0.003)
+    assert timing.rounds == rounds
