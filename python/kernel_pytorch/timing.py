@@ -164,8 +164,8 @@ def _warm_up(call: Callable[[], object], budget_s: float) -> float:
 
 def _decided(timing: Timing, slow: bool) -> bool:
     """True where further rounds would hardly change the verdict: the interval lies clear of 1 by half its own width.
-    Of the four ratios of two rounds of slow calls by the whole of it: noise around 1 does that in 0.3 % of cases (200,000
-    drawn from a normal distribution), and puts six ratios of three rounds above 1 in 1.6 %."""
+    Of the four ratios of two rounds of slow calls by the whole of it: noise around 1 does that in 0.3 % of cases
+    (200,000 drawn from a normal distribution), and puts six ratios of three rounds above 1 in 1.6 %."""
     overall = timing.interval()
     margin = (overall.high - overall.low) * (1.0 if slow else 0.5)
     return overall.low - margin > 1.0 or overall.high + margin < 1.0

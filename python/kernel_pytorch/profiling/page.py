@@ -89,7 +89,8 @@ def _memory(p: Profile) -> str:
         f'height="{100 * b / peak:.1f}" class="ours"><title>{html.escape(n.value)}: {b / 2**20:.2f} MiB</title></rect>'
         for i, (b, n) in enumerate(zip(p.live_bytes, p.nodes, strict=True))
     )
-    title = f"Memory of values, step by step: at most {peak / 2**20:.2f} MiB of {(p.arena_bytes + p.in_outputs_bytes) / 2**20:.2f}"
+    room = p.arena_bytes + p.in_outputs_bytes
+    title = f"Memory of values, step by step: at most {peak / 2**20:.2f} MiB of {room / 2**20:.2f}"
     return (
         f'<svg viewBox="0 0 760 132" role="img" aria-label="memory"><text x="0" y="16" class="title">{title} MiB</text>'
         f"{rects}</svg>"
