@@ -75,6 +75,20 @@ def test_a_capture_that_is_another_function_is_found() -> None:
     assert "capture differs from the original" in judge.capture_fault(program, case)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "values", "bound"),
+    [
+        (torch.bfloat16, 10, 4e-2),
+        (torch.bfloat16, 300, 300**0.5 / 256),
+        (torch.bfloat16, 10_000, 1e-1),  # what the check of the capture would pass
+        (torch.float32, 1440, 1e-5),
+        (torch.int64, 1440, 0.0),
+    ],
+)
+def test_what_rounding_explains_grows_with_the_graph(dtype: torch.dtype, values: int, bound: float) -> None:
+    assert judge.explained(dtype, values) == pytest.approx(bound)
+
+
 def test_verdict_names_output_and_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     program, model, sample = _program("mlp")
     case = judge.make_case("6x32", program, sample, sample.call(model), compile_reference(program))
