@@ -138,9 +138,7 @@ double median_us(const Launch& launch, const Case& c, const Clock& clock) {
   // About 2 ms a launch of the graph by a guess of 200 TFLOP/s and 3 TB/s.
   const double guess = std::max({c.flops / 200e12, useful_bytes(p) / 3e12, 3e-6});
   const auto runs = static_cast<size_t>(std::clamp(2e-3 / guess, 3.0, 200.0));
-  CudaGraph graph(0, {}, {}, [&](CUstream on) {
-    for (size_t i = 0; i < runs; ++i) run(i, on);
-  });
+  CudaGraph graph(0, {}, {}, {std::vector<CudaGraphPlace>(runs), run});
   std::vector<double> times;
   for (int i = 0; i < 9; ++i) {
     cuda_check(cuda().cuEventRecord(clock.start, clock.stream), "speed");
@@ -173,7 +171,7 @@ int time_all(const std::vector<std::string>& words) {
         continue;
       }
       const auto launch = kernel->make(c.problem);
-      launch->prepare();
+      launch->prepare(Effort::timed);
       const double us = median_us(*launch, c, clock);
       std::printf("%-58s %-16s %9.2f us %7.1f TFLOP/s %7.0f GB/s  %s\n", c.label.c_str(), kernel->name.c_str(), us,
                   c.flops / us * 1e-6, useful_bytes(c.problem) / us * 1e-3, launch->config().c_str());

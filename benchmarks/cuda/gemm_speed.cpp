@@ -160,9 +160,7 @@ double median_us(const Launch& launch, const Case& c, const Stream& stream) {
   for (const TensorDesc& d : p.inputs) bytes += static_cast<double>(d.bytes());
   const double guess = std::max({c.flops / 400e12, bytes / 3e12, 3e-6});
   const auto runs = static_cast<size_t>(std::clamp(2e-3 / guess, 3.0, 200.0));
-  CudaGraph graph(0, {}, {}, [&](CUstream on) {
-    for (size_t i = 0; i < runs; ++i) run(i, on);
-  });
+  CudaGraph graph(0, {}, {}, {std::vector<CudaGraphPlace>(runs), run});
   std::vector<double> times;
   for (int i = 0; i < 9; ++i) {
     cuda_check(cuda().cuEventRecord(stream.start, stream.handle), "speed");
@@ -190,7 +188,7 @@ void measure(Case c, const Stream& stream) {
     }
     const auto start = std::chrono::steady_clock::now();
     const auto launch = kernel->make(c.problem);
-    launch->prepare();
+    launch->prepare(Effort::timed);
     const std::chrono::duration<double, std::milli> prepared = std::chrono::steady_clock::now() - start;
     const double us = median_us(*launch, c, stream);
     std::printf("%-58s %-22s %9.2f us %7.1f TFLOP/s %6.0f GB/s  prepare %6.1f ms  %s\n", c.label.c_str(),
