@@ -162,9 +162,9 @@ class Task:
 
 
 def tasks(program: Path, only: list[str], shard: str) -> list[Task]:
-    """The cases of these operators; of all where none is named, and then the tests of single kernels, too."""
+    """What is named: the cases of operators, tests of single kernels. Where nothing is, all of both."""
     if only:
-        return share([Task(name) for name in only], shard)
+        return share([Task(name, name) if "OnAGpu" in name else Task(name) for name in only], shard)
     code, text, _ = run([str(program), "--gtest_list_tests"], 60)
     if code != 0:
         raise SystemExit(f"test_gpu: {program} does not list its tests: {text[-300:]}")
@@ -602,7 +602,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="of the part models; default: all")
     parser.add_argument(
-        "--operators", nargs="+", default=[], metavar="OP", help="of conformance and sanitizer; default: all"
+        "--operators",
+        nargs="+",
+        default=[],
+        metavar="OP",
+        help="of conformance and sanitizer, or their tests; default: all",
     )
     parser.add_argument("--shard", default="1/1", metavar="K/N", help="the K-th of N parts of models and operators")
     parser.add_argument("--sanitizer", help="path of compute-sanitizer")

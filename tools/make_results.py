@@ -155,6 +155,27 @@ def _model(line: dict[str, Any]) -> str:
     )
 
 
+# ---- benchmarks/cuda/rows_speed.cpp ----------------------------------------------------------------------------------
+
+
+def rows_section(path: Path) -> list[str]:
+    """Our row kernels beside a copy, as kpt_rows_speed told last."""
+    found = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    head = found[-1]
+    lines = ["", "## Rows far larger than the L2 cache", ""]
+    lines += [
+        f"`kpt_rows_speed` on {head['gpu']}, driver {head['driver']}, commit {head['commit']}: each operand once,",
+        f"beside the faster of two copies of half a gigabyte, {head['copy_gbs']:.0f} GB/s.",
+        "",
+        "| kernel | rows, bf16 | us | GB/s | of a copy |",
+        "|---|---|---|---|---|",
+    ]
+    for r in found:
+        speed = f"{r['us']:.1f} | {r['gbs']:.0f} | {r['percent']:.0f} %" if "us" in r else f"| | {_cell(r['error'])}"
+        lines.append(f"| {r['case']} | {r.get('sizes', '')} | {speed} |")
+    return lines
+
+
 # Files of the runner; beside them lie results of other scripts, which have no page.
 _RUNS = {*SUITES, *ALIASES, "model"}
 
@@ -166,7 +187,9 @@ def pages(results: Path) -> dict[str, str]:
         files = [f for f in sorted(folder.glob("*.jsonl")) if f.stem in _RUNS]
         records = latest(r for file in files for r in read(file))
         tested = folder / "test_gpu.jsonl"
-        checks = "\n".join([*gpu_section(tested), ""]) if tested.exists() else ""
+        rows = folder / "rows.jsonl"
+        sections = [*(rows_section(rows) if rows.exists() else []), *(gpu_section(tested) if tested.exists() else [])]
+        checks = "\n".join([*sections, ""]) if sections else ""
         if records:
             found[folder.name] = page(folder.name, records) + checks
         elif checks:

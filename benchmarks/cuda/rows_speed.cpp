@@ -12,6 +12,7 @@
 #include <random>
 
 #include "kpt/backends/backend.h"
+#include "kpt/cuda/function.h"
 #include "kpt/cuda/graph.h"
 #include "kpt/ir/text.h"
 #include "kpt/runtime/instance.h"
@@ -120,16 +121,35 @@ class Clock {
 
 constexpr size_t kRuns = 12;
 
-// GB/s, read and written, of copies of half a gigabyte.
+const char* const kCopy = R"(
+struct alignas(16) Word { unsigned w[4]; };
+extern "C" __global__ void copy(Word* to, const Word* from) {
+  const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+  to[i] = from[i];
+}
+)";
+
+// GB/s, read and written, of copies of half a gigabyte: the faster of the driver's and of our kernel of 16 bytes a
+// thread. On an H200 the driver's moves 2.77 TB/s, PyTorch's copy_ 4.2.
 double copy_speed(const Clock& clock) {
   const TensorDesc half = TensorDesc::contiguous(DType::u8, {int64_t{1} << 29});
   const Memory from(half, clock.stream), to(half, clock.stream);
-  const double us = clock.median_us(kRuns, [&](size_t, CUstream on) {
+  const double driver = clock.median_us(kRuns, [&](size_t, CUstream on) {
     cuda_check(cuda().cuMemcpyDtoDAsync(reinterpret_cast<CUdeviceptr>(to.data()),
                                         reinterpret_cast<CUdeviceptr>(from.data()), half.bytes(), on),
                "speed");
   });
-  return 2e-3 * static_cast<double>(half.bytes()) / us;
+  static const CudaFunction& kernel = cuda_function({"rows_speed/copy", kCopy, {}, "copy"}, 0);
+  void* a = to.data();
+  void* b = from.data();
+  void* params[] = {&a, &b};
+  const double own = clock.median_us(kRuns, [&](size_t, CUstream on) {
+    CudaShape shape;
+    shape.grid[0] = static_cast<uint32_t>(half.bytes() / 16 / 256);
+    shape.block[0] = 256;
+    cuda_launch(kernel, shape, params, on, "speed");
+  });
+  return 2e-3 * static_cast<double>(half.bytes()) / std::min(driver, own);
 }
 
 nlohmann::json time_one(const Case& c, const Clock& clock) {

@@ -134,6 +134,13 @@ def test_operators_are_read_from_the_sources(script: ModuleType) -> None:
     assert {"aten.linear", "kpt.attention", "aten.softmax.int"} <= set(script.operators())
 
 
+def test_what_is_named_is_an_operator_or_a_test(script: ModuleType, tmp_path: Path) -> None:
+    cases, test = script.tasks(tmp_path / "program", ["aten.linear", "WideGemm.OnAGpuAgrees"], "1/1")
+    assert cases.environment() == {"KPT_TEST_OPS": "aten.linear"}
+    assert test.environment() == {}
+    assert test.arguments(tmp_path)[1] == "--gtest_filter=WideGemm.OnAGpuAgrees"
+
+
 def test_a_child_that_takes_too_long_is_stopped(script: ModuleType) -> None:
     code, text, seconds = script.run([sys.executable, "-c", "import time; print('a', flush=True); time.sleep(60)"], 2)
     assert (code, text.strip()) == (None, "a")
@@ -184,7 +191,13 @@ def test_the_page_of_a_device_shows_what_was_looked_at(script: ModuleType, tmp_p
     good = {"ratio": [1.5, 1.4, 1.6], "eager_ms": 3.0, "ours_ms": 2.0, "error": 1e-3, "eager_error": 2e-3}
     job.tell("models", "swin", OK, **good, ready_s=3.3, launches=[200, 90])
     job.tell("models", "opt", FAILED, reason="it |broke|")
+    row = {"case": "softmax", "sizes": "[8, 9]", "us": 2.5, "gbs": 3000.0, "copy_gbs": 4000.0, "percent": 75.0}
+    device = {"gpu": "NVIDIA H200", "driver": 13000, "commit": "abc"}
+    lines = [row | device, {"case": "gelu", "error": "no kernel"} | device | {"copy_gbs": 4000.0}]
+    where.with_name("rows.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     (text,) = make_results.pages(tmp_path).values()
+    assert "| softmax | [8, 9] | 2.5 | 3000 | 75 % |" in text
+    assert "| gelu |  | | | no kernel |" in text
     assert "Commit abc; driver 580.1." in text
     assert "| conformance | 1 ok |" in text
     assert "| models | 1 ok, 1 failed |" in text

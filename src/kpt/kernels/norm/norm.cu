@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // norm.h, rows in registers. THREADS threads share a row, each holds PACKS packs of VEC neighbouring elements.
-// Defines: ROW (type of x, residual, y, sum), WEIGHT (of weight, bias), VEC, PACKS, THREADS (power of two; a block has
-// 128 threads, or a smaller power of two, where a row needs at most a warp, else it is one row).
+// Defines: ROW (type of x, residual, y, sum), WEIGHT (of weight, bias), RESIDUAL (0: there is none, and no sum), VEC,
+// PACKS, THREADS (power of two; a block has 128 threads, or a smaller power of two, where a row needs at most a warp,
+// else it is one row).
 #include "kpt/kernels/lib/cuda/held.cuh"
 
 typedef ROW T;
@@ -17,13 +18,40 @@ struct Norm {
 
 constexpr int kHeld = PACKS * VEC;
 constexpr int kBlock = THREADS <= 32 ? 128 : THREADS;
-// Registers for what is held: the row in f32 and its weights as stored, and what the code around them takes.
-constexpr int kWeightRegisters = kHeld * 2 * (int)sizeof(W) / 4;
-constexpr int kRegisters = kHeld + kWeightRegisters + (kHeld < 32 ? 40 : 32);
+// Registers for what is held, a sum in f32 with the weights as they are stored, or a row as it is stored, and for what
+// the code around takes.
+constexpr int kSumRegisters = kHeld + kHeld * 2 * (int)sizeof(W) / 4 + (kHeld < 32 ? 40 : 32);
+constexpr int kRowRegisters = kHeld * (int)sizeof(T) / 4 + 40;
+constexpr int kRegisters = RESIDUAL || VEC == 1 ? kSumRegisters : kRowRegisters;
 constexpr int kBlocks = 65536 / (kBlock * kRegisters) < 1 ? 1 : 65536 / (kBlock * kRegisters);
 
-// y = v * factor * w + b by single elements, a few at a time: all of their weights would not fit the registers.
-inline void finish_singly(const float (&v)[kHeld], float factor, const W* w, const W* b, T* y, int t, int width) {
+// A thread's part of a row, or of the sum of a row and its residual. A row alone waits as it is stored: half of the
+// registers, so that half as many rows again are on their way from memory.
+template <bool packed>
+struct Held {
+  typedef Part<PACKS, VEC, THREADS, packed> Mine;
+  typename Mine::template Stored<T> row;
+  float sum[RESIDUAL ? kHeld : 1];
+  float get(int i) const {
+    if constexpr (RESIDUAL) return sum[i];
+    return row.get(i);
+  }
+  // The compiler would keep the floats of one pass for the next.
+  void forget() {
+    if constexpr (!RESIDUAL && VEC * sizeof(T) >= 4) {
+#pragma unroll
+      for (int p = 0; p < PACKS; ++p)
+#pragma unroll
+        for (int s = 0; s < Raw<T, VEC>::kBytes / Raw<T, VEC>::kStep; ++s)
+#pragma unroll
+          for (int k = 0; k < Raw<T, VEC>::kStep / 4; ++k) asm volatile("" : "+r"(row.pack[p].steps[s].w[k]));
+    }
+  }
+};
+
+// y = (x - mean) * factor * w + b by single elements, a few at a time: all of their weights would not fit the registers.
+inline void finish_singly(const Held<false>& x, float mean, float factor, const W* w, const W* b, T* y, int t,
+                          int width) {
   constexpr int kBatch = 8;
 #pragma unroll
   for (int start = 0; start < kHeld; start += kBatch) {
@@ -37,7 +65,36 @@ inline void finish_singly(const float (&v)[kHeld], float factor, const W* w, con
 #pragma unroll
     for (int i = 0; i < kBatch && start + i < kHeld; ++i) {
       const int at = Part<PACKS, VEC, THREADS, false>::place(start + i, t);
-      if (at < width) y[at] = from_float<T>(v[start + i] * factor * scale[i] + shift[i]);
+      if (at < width) y[at] = from_float<T>((x.get(start + i) - mean) * factor * scale[i] + shift[i]);
+    }
+  }
+}
+
+// The same by packs. Weights that did not come with the row are loaded two packs at a time.
+template <bool early, class Weights>
+inline void finish_packs(const Held<true>& x, float mean, float factor, const W* w, const W* b, Weights& scale,
+                         Weights& shift, T* y, int t, int width) {
+  constexpr int kBatch = 2;
+#pragma unroll
+  for (int first = 0; first < PACKS; first += kBatch) {
+#pragma unroll
+    for (int p = first; p < first + kBatch && p < PACKS; ++p) {
+      const int at = Part<PACKS, VEC, THREADS, true>::place(p * VEC, t);
+      if (early || at >= width) continue;
+      if (w) scale.pack[p].load(w + at);
+      if (b) shift.pack[p].load(b + at);
+    }
+#pragma unroll
+    for (int p = first; p < first + kBatch && p < PACKS; ++p) {
+      const int at = Part<PACKS, VEC, THREADS, true>::place(p * VEC, t);
+      float out[VEC];
+#pragma unroll
+      for (int e = 0; e < VEC; ++e) {
+        out[e] = (x.get(p * VEC + e) - mean) * factor;
+        if (w) out[e] *= scale.get(p * VEC + e);
+        if (b) out[e] += shift.get(p * VEC + e);
+      }
+      if (at < width) store_floats<T, VEC>(y + at, out);
     }
   }
 }
@@ -47,56 +104,47 @@ template <bool packed>
 inline void normalise(const Norm& n, const T* x, const T* residual, const W* w, const W* b, T* y, T* sum, int t,
                       int width, float (*slots)[32]) {
   typedef Part<PACKS, VEC, THREADS, packed> Mine;
-  float v[kHeld];
-  typename Mine::template Stored<T> from;
+  Held<packed> held;
   typename Mine::template Stored<W> scale, shift;
-  from.load(x, t, width);
+  held.row.load(x, t, width);
   // Where it is little, what the end needs comes with the row.
   constexpr bool kEarly = packed && kHeld * sizeof(W) <= 32;
   const auto load_weights = [&] {
     if (w) scale.load(w, t, width);
     if (b) shift.load(b, t, width);
   };
-  if (residual) {
+  if constexpr (RESIDUAL) {
     typename Mine::template Stored<T> other;
     other.load(residual, t, width);
     if (kEarly) load_weights();
 #pragma unroll
-    for (int i = 0; i < kHeld; ++i) v[i] = from.get(i) + other.get(i);
-    if (sum) Mine::store(sum, v, t, width);
-  } else {
-    if (kEarly) load_weights();
-#pragma unroll
-    for (int i = 0; i < kHeld; ++i) v[i] = from.get(i);
-    if (sum) Mine::store(sum, v, t, width);
+    for (int i = 0; i < kHeld; ++i) held.sum[i] = held.row.get(i) + other.get(i);
+    if (sum) Mine::store(sum, held.sum, t, width);
+  } else if (kEarly) {
+    load_weights();
   }
 
   float mean = 0;
   if (!n.rms) {
     float total = 0;
 #pragma unroll
-    for (int i = 0; i < kHeld; ++i) total += v[i];
+    for (int i = 0; i < kHeld; ++i) total += held.get(i);
     mean = group_reduce<Add, THREADS>(total, slots[0]) / (float)n.width;
   }
+  held.forget();
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
-    v[i] = Mine::place(i, t) < width ? v[i] - mean : 0;
-    squares += v[i] * v[i];
+    const float off = Mine::place(i, t) < width ? held.get(i) - mean : 0;
+    squares += off * off;
   }
   const float factor = rsqrtf(group_reduce<Add, THREADS>(squares, slots[1]) / (float)n.width + n.eps);
 
+  held.forget();
   if constexpr (packed) {
-    if (!kEarly) load_weights();
-#pragma unroll
-    for (int i = 0; i < kHeld; ++i) {
-      v[i] *= factor;
-      if (w) v[i] *= scale.get(i);
-      if (b) v[i] += shift.get(i);
-    }
-    Mine::store(y, v, t, width);
+    finish_packs<kEarly>(held, mean, factor, w, b, scale, shift, y, t, width);
   } else {
-    finish_singly(v, factor, w, b, y, t, width);
+    finish_singly(held, mean, factor, w, b, y, t, width);
   }
 }
 

@@ -49,7 +49,10 @@ CudaWork plan(const Problem& p) {
       cuda_text(file),
       {cat("ROW=", cuda_type(t)), cat("WEIGHT=", cuda_type(w)), cat("VEC=", shape.vec), cat("THREADS=", shape.threads)},
       "norm_rows"};
-  if (shape.packs) call.program.defines.push_back(cat("PACKS=", shape.packs));
+  if (shape.packs) {
+    call.program.defines.push_back(cat("PACKS=", shape.packs));
+    call.program.defines.push_back(cat("RESIDUAL=", n.residual >= 0 ? 1 : 0));
+  }
   call.shape.grid[0] = cuda_blocks(n.rows, shape.block / shape.threads);
   call.shape.block[0] = static_cast<uint32_t>(shape.block);
   call.shape.overlap = true;

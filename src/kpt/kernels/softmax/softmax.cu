@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // softmax.h over rows of neighbouring elements, in registers. THREADS threads share a row, each holds PACKS packs of
-// VEC. Defines: ROW (x), OUT (y), VEC, PACKS, THREADS.
+// VEC. Defines: ROW (x), OUT (y), LOG (0: softmax), VEC, PACKS, THREADS.
 #include "kpt/kernels/lib/cuda/held.cuh"
 
 struct Softmax {
@@ -10,6 +10,12 @@ struct Softmax {
 };
 
 constexpr int kHeld = PACKS * VEC;
+constexpr int kBlock = THREADS <= 32 ? 128 : THREADS;
+// Registers for the row in f32 and for what the code around it takes (more where warps meet): the more blocks at a time,
+// the busier memory is.
+constexpr bool kLean = LOG ? kHeld >= 32 : THREADS <= 32;
+constexpr int kRegisters = kHeld + (kLean ? 24 : LOG ? 48 : 40);
+constexpr int kBlocks = 65536 / (kBlock * kRegisters) < 1 ? 1 : 65536 / (kBlock * kRegisters);
 
 // width 0: a thread without a row.
 template <bool packed>
@@ -31,16 +37,16 @@ inline void softmax(const Softmax& s, const ROW* x, OUT* y, int t, int width, fl
     v[i] -= largest;
     const float e = expf(v[i]);
     total += e;
-    if (!s.log) v[i] = e;
+    if (!LOG) v[i] = e;
   }
   total = group_reduce<Add, THREADS>(total, slots[1]);
-  const float factor = s.log ? 1 : 1 / total, shift = s.log ? logf(total) : 0;
+  const float factor = LOG ? 1 : 1 / total, shift = LOG ? logf(total) : 0;
 #pragma unroll
-  for (int i = 0; i < kHeld; ++i) v[i] = s.log ? v[i] - shift : v[i] * factor;
+  for (int i = 0; i < kHeld; ++i) v[i] = LOG ? v[i] - shift : v[i] * factor;
   Mine::store(y, v, t, width);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS <= 32 ? 128 : THREADS)
+extern "C" __global__ void __launch_bounds__(kBlock, kBlocks)
     softmax_rows(const ROW* x, OUT* y, const __grid_constant__ Softmax s) {
   __shared__ float slots[2][32];
   grid_release();

@@ -40,13 +40,17 @@ CudaCall call_of(const Problem& p, const std::string& file, const std::string& e
 CudaWork plan_rows(const Problem& p, const Softmax& s) {
   const int leading = s.x.sizes.rank();
   const int64_t rows = s.x.numel(), most = 16 / static_cast<int64_t>(size_of(s.x.dtype));
-  const int64_t vec = row_vec(s.y, leading, row_vec(s.x, leading, common_word({most, s.width})));
-  const CudaRowShape shape = cuda_row_shape(rows, s.width, vec, size_of(s.x.dtype) == 2 ? 32 : 16, p.gpu);
+  const int64_t held_vec = row_vec(s.y, leading, row_vec(s.x, leading, common_word({most, s.width})));
+  const CudaRowShape shape = cuda_row_shape(rows, s.width, held_vec, size_of(s.x.dtype) == 2 ? 32 : 16, p.gpu);
   CudaCall call = call_of(p, shape.packs ? "softmax/softmax.cu" : "softmax/softmax_wide.cu", "softmax_rows", s);
+  const int64_t vec = shape.packs ? held_vec : most;
   const int threads = shape.packs ? shape.threads : 1024, block = shape.packs ? shape.block : 1024;
   call.program.defines.push_back(cat("VEC=", vec));
   call.program.defines.push_back(cat("THREADS=", threads));
-  if (shape.packs) call.program.defines.push_back(cat("PACKS=", shape.packs));
+  if (shape.packs) {
+    call.program.defines.push_back(cat("PACKS=", shape.packs));
+    call.program.defines.push_back(cat("LOG=", s.log ? 1 : 0));
+  }
   call.shape.grid[0] = cuda_blocks(rows, block / threads);
   call.shape.block[0] = static_cast<uint32_t>(block);
   call.params.push_back(value_param(RowParams{static_cast<uint32_t>(rows), static_cast<int32_t>(s.width), s.log,

@@ -44,12 +44,15 @@ std::vector<Case> cases(const std::string& op, DType d) {
   all.push_back(softmax(op, dense(d, {2, 3, 50, 384}), -1, d, "heads"));
   all.push_back(softmax(op, dense(d, {3, 4096}), -1, d, "long"));
   for (int64_t w : {16385, 50000}) all.push_back(softmax(op, dense(d, {2, w}), -1, d, "wide"));
+  all.push_back(softmax(op, dense(d, {8, 20003}), -1, d, "wide_rows_begin_anywhere"));
+  all.push_back(softmax(op, conformance::padded(d, {3, 17001}, 5), -1, d, "wide_otherwise_than_the_output"));
   all.push_back(softmax(op, dense(d, {2, 700, 70}), 1, d, "columns"));
   for (int64_t w : {20, 17000}) {
     all.push_back(softmax(op, dense(d, {16, w}), -1, d, "masked"));  // runs of -inf
     all.back().ranges = {{-3, 3, true}};
   }
-  if (d == DType::bf16) all.push_back(softmax(op, dense(d, {6, 50}), -1, DType::f32, "to_f32"));
+  if (d == DType::bf16)
+    for (int64_t w : {50, 17003}) all.push_back(softmax(op, dense(d, {6, w}), -1, DType::f32, "to_f32"));
   return all;
 }
 

@@ -23,12 +23,22 @@ inline Exponents block_exponents(Exponents e, Exponents* slots) {
   return e;
 }
 
+// packed: x + head and y + head lie where VEC elements can be moved at once; up to VEC - 1 elements before and behind
+// are one thread's each.
 template <bool packed>
-inline void softmax(const Softmax& s, const ROW* x, OUT* y, Exponents* slots) {
+inline void softmax(const Softmax& s, const ROW* x, OUT* y, int head, Exponents* slots) {
   typedef Part<kHeld / VEC, VEC, THREADS, packed> Mine;
-  const int width = s.width, t = threadIdx.x;
+  const int t = threadIdx.x, width = packed ? (s.width - head) / VEC * VEC : s.width;
+  const int edges = packed ? s.width - width : 0, edge = t < head ? t : width + t;
   Exponents e = {minus_infinity(), 0};
   float v[kHeld];
+  if (t < edges) {
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) v[i] = i ? minus_infinity() : to_float(x[edge]);
+    e.add(v);
+  }
+  const float first = v[0];
+  x += head;
   for (int start = 0; start < width; start += kHeld * THREADS) {
     Mine::load(x + start, t, width - start, v);
 #pragma unroll
@@ -38,10 +48,13 @@ inline void softmax(const Softmax& s, const ROW* x, OUT* y, Exponents* slots) {
   }
   e = block_exponents(e, slots);
   const float factor = 1 / e.sum, shift = logf(e.sum);
+  const auto result = [&](float at) { return s.log ? at - e.largest - shift : expf(at - e.largest) * factor; };
+  if (t < edges) y[edge] = from_float<OUT>(result(first));
+  y += head;
   for (int start = 0; start < width; start += kHeld * THREADS) {
     Mine::load(x + start, t, width - start, v);
 #pragma unroll
-    for (int i = 0; i < kHeld; ++i) v[i] = s.log ? v[i] - e.largest - shift : expf(v[i] - e.largest) * factor;
+    for (int i = 0; i < kHeld; ++i) v[i] = result(v[i]);
     Mine::store(y + start, v, t, width - start);
   }
 }
@@ -54,10 +67,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   y += s.y.offset(blockIdx.x);
   grid_wait();
   if constexpr (VEC > 1) {
-    if (aligned(address(x), Raw<ROW, VEC>::kStep) && aligned(address(y), Raw<OUT, VEC>::kStep)) {
-      softmax<true>(s, x, y, slots);
+    // Rows of an odd number of elements begin anywhere; those of x and y alike.
+    const int head = (int)(-address(x) % sizeof(Raw<ROW, VEC>) / sizeof(ROW));
+    if (aligned(address(x), sizeof(ROW)) && aligned(address(y + head), Raw<OUT, VEC>::kStep)) {
+      softmax<true>(s, x, y, head, slots);
       return;
     }
   }
-  softmax<false>(s, x, y, slots);
+  softmax<false>(s, x, y, 0, slots);
 }
