@@ -36,16 +36,8 @@ struct Held {
     if constexpr (RESIDUAL) return sum[i];
     return row.get(i);
   }
-  // The compiler would keep the floats of one pass for the next.
   void forget() {
-    if constexpr (!RESIDUAL && VEC * sizeof(T) >= 4) {
-#pragma unroll
-      for (int p = 0; p < PACKS; ++p)
-#pragma unroll
-        for (int s = 0; s < Raw<T, VEC>::kBytes / Raw<T, VEC>::kStep; ++s)
-#pragma unroll
-          for (int k = 0; k < Raw<T, VEC>::kStep / 4; ++k) asm volatile("" : "+r"(row.pack[p].steps[s].w[k]));
-    }
+    if constexpr (!RESIDUAL) row.forget();
   }
 };
 

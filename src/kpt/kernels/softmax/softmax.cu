@@ -11,15 +11,16 @@ struct Softmax {
 
 constexpr int kHeld = PACKS * VEC;
 constexpr int kBlock = THREADS <= 32 ? 128 : THREADS;
-// Registers for the row in f32 and for what the code around it takes (more where warps meet): the more blocks at a time,
-// the busier memory is.
-constexpr bool kLean = LOG ? kHeld >= 32 : THREADS <= 32;
-constexpr int kRegisters = kHeld + (kLean ? 24 : LOG ? 48 : 40);
+// Registers for the row and for what the code around it takes: the more blocks at a time, the busier memory is. With
+// LOG the row waits in f32, else as it is stored, and exponentials are taken twice.
+constexpr int kFloats = kHeld + (kHeld >= 32 ? 24 : 48);
+constexpr int kStored = kHeld * (VEC > 1 ? (int)sizeof(ROW) : 4) / 4 + 48;
+constexpr int kRegisters = LOG ? kFloats : kStored;
 constexpr int kBlocks = 65536 / (kBlock * kRegisters) < 1 ? 1 : 65536 / (kBlock * kRegisters);
 
-// width 0: a thread without a row.
+// width 0: a thread without a row. A NaN is passed over by the largest; it makes the sum NaN.
 template <bool packed>
-inline void softmax(const Softmax& s, const ROW* x, OUT* y, int t, int width, float (*slots)[32]) {
+inline void log_softmax(const ROW* x, OUT* y, int t, int width, float (*slots)[32]) {
   typedef Part<PACKS, VEC, THREADS, packed> Mine;
   float v[kHeld];
   Mine::load(x, t, width, v);
@@ -29,21 +30,47 @@ inline void softmax(const Softmax& s, const ROW* x, OUT* y, int t, int width, fl
     if (Mine::place(i, t) >= width) v[i] = minus_infinity();
     largest = fmaxf(largest, v[i]);
   }
-  // A NaN is passed over here; it makes the sum NaN.
   largest = group_reduce<Max, THREADS>(largest, slots[0]);
   float total = 0;
 #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
     v[i] -= largest;
-    const float e = expf(v[i]);
-    total += e;
-    if (!LOG) v[i] = e;
+    total += expf(v[i]);
   }
-  total = group_reduce<Add, THREADS>(total, slots[1]);
-  const float factor = LOG ? 1 : 1 / total, shift = LOG ? logf(total) : 0;
+  const float shift = logf(group_reduce<Add, THREADS>(total, slots[1]));
 #pragma unroll
-  for (int i = 0; i < kHeld; ++i) v[i] = LOG ? v[i] - shift : v[i] * factor;
+  for (int i = 0; i < kHeld; ++i) v[i] -= shift;
   Mine::store(y, v, t, width);
+}
+
+template <bool packed>
+inline void softmax(const ROW* x, OUT* y, int t, int width, float (*slots)[32]) {
+  typedef Part<PACKS, VEC, THREADS, packed> Mine;
+  typename Mine::template Stored<ROW> row;
+  row.load(x, t, width);
+  const auto value = [&](int i) { return Mine::place(i, t) < width ? row.get(i) : minus_infinity(); };
+  float largest = minus_infinity();
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) largest = fmaxf(largest, value(i));
+  largest = group_reduce<Max, THREADS>(largest, slots[0]);
+  row.forget();
+  float total = 0;
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) total += expf(value(i) - largest);
+  const float factor = 1 / group_reduce<Add, THREADS>(total, slots[1]);
+  row.forget();
+  float v[kHeld];
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) v[i] = expf(row.get(i) - largest) * factor;
+  Mine::store(y, v, t, width);
+}
+
+template <bool packed>
+inline void either(const ROW* x, OUT* y, int t, int width, float (*slots)[32]) {
+  if constexpr (LOG)
+    log_softmax<packed>(x, y, t, width, slots);
+  else
+    softmax<packed>(x, y, t, width, slots);
 }
 
 extern "C" __global__ void __launch_bounds__(kBlock, kBlocks)
@@ -62,9 +89,9 @@ extern "C" __global__ void __launch_bounds__(kBlock, kBlocks)
   if constexpr (VEC > 1) {
     // Strides are multiples of VEC, so all rows answer alike.
     if (aligned(address(x), Raw<ROW, VEC>::kStep) && aligned(address(y), Raw<OUT, VEC>::kStep)) {
-      softmax<true>(s, x, y, t, width, slots);
+      either<true>(x, y, t, width, slots);
       return;
     }
   }
-  softmax<false>(s, x, y, t, width, slots);
+  either<false>(x, y, t, width, slots);
 }

@@ -44,7 +44,10 @@ CudaWork plan_rows(const Problem& p, const Softmax& s) {
   const CudaRowShape shape = cuda_row_shape(rows, s.width, held_vec, size_of(s.x.dtype) == 2 ? 32 : 16, p.gpu);
   CudaCall call = call_of(p, shape.packs ? "softmax/softmax.cu" : "softmax/softmax_wide.cu", "softmax_rows", s);
   const int64_t vec = shape.packs ? held_vec : most;
-  const int threads = shape.packs ? shape.threads : 1024, block = shape.packs ? shape.block : 1024;
+  // Two rows at a time where the L2 cache keeps those of all multiprocessors for the second pass.
+  const int64_t bytes = s.width * static_cast<int64_t>(size_of(s.x.dtype));
+  const int wide = 2 * bytes * std::max(1, p.gpu.multiprocessors) <= p.gpu.l2_bytes / 4 * 3 ? 512 : 1024;
+  const int threads = shape.packs ? shape.threads : wide, block = shape.packs ? shape.block : wide;
   call.program.defines.push_back(cat("VEC=", vec));
   call.program.defines.push_back(cat("THREADS=", threads));
   if (shape.packs) {

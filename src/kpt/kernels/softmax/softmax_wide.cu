@@ -10,7 +10,9 @@ struct Softmax {
   Rows x, y;
 };
 
-constexpr int kHeld = 16;
+constexpr int kAdded = 8;  // elements between two changes of the exponent
+// 64 bytes of the row for a thread: as many loads in flight.
+constexpr int kHeld = 64 / sizeof(ROW);
 
 inline Exponents block_exponents(Exponents e, Exponents* slots) {
 #pragma unroll
@@ -31,35 +33,39 @@ inline void softmax(const Softmax& s, const ROW* x, OUT* y, int head, Exponents*
   const int t = threadIdx.x, width = packed ? (s.width - head) / VEC * VEC : s.width;
   const int edges = packed ? s.width - width : 0, edge = t < head ? t : width + t;
   Exponents e = {minus_infinity(), 0};
-  float v[kHeld];
+  float own[1] = {minus_infinity()};
   if (t < edges) {
-#pragma unroll
-    for (int i = 0; i < kHeld; ++i) v[i] = i ? minus_infinity() : to_float(x[edge]);
-    e.add(v);
+    own[0] = to_float(x[edge]);
+    e.add(own);
   }
-  const float first = v[0];
   x += head;
+  typename Mine::template Stored<ROW> row;
   for (int start = 0; start < width; start += kHeld * THREADS) {
-    Mine::load(x + start, t, width - start, v);
+    row.load(x + start, t, width - start);
 #pragma unroll
-    for (int i = 0; i < kHeld; ++i)
-      if (start + Mine::place(i, t) >= width) v[i] = minus_infinity();
-    e.add(v);
+    for (int first = 0; first < kHeld; first += kAdded) {
+      float some[kAdded];
+#pragma unroll
+      for (int i = 0; i < kAdded; ++i)
+        some[i] = start + Mine::place(first + i, t) < width ? row.get(first + i) : minus_infinity();
+      e.add(some);
+    }
   }
   e = block_exponents(e, slots);
   const float factor = 1 / e.sum, shift = logf(e.sum);
   const auto result = [&](float at) { return s.log ? at - e.largest - shift : expf(at - e.largest) * factor; };
-  if (t < edges) y[edge] = from_float<OUT>(result(first));
+  if (t < edges) y[edge] = from_float<OUT>(result(own[0]));
   y += head;
   for (int start = 0; start < width; start += kHeld * THREADS) {
-    Mine::load(x + start, t, width - start, v);
+    row.load(x + start, t, width - start);
+    float v[kHeld];
 #pragma unroll
-    for (int i = 0; i < kHeld; ++i) v[i] = result(v[i]);
+    for (int i = 0; i < kHeld; ++i) v[i] = result(row.get(i));
     Mine::store(y + start, v, t, width - start);
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS)
     softmax_rows(const ROW* x, OUT* y, const __grid_constant__ Softmax s) {
   __shared__ Exponents slots[THREADS / 32];
   grid_release();

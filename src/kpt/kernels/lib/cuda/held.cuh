@@ -31,6 +31,20 @@ struct Part {
       }
     }
     float get(int i) const { return to_float(pack[i / vec].e[i % vec]); }
+    // Behind it floats are made of what is stored anew: the compiler would keep those of one pass over the row for the
+    // next, in twice as many registers.
+    void forget() {
+      if constexpr (sizeof(S) == 2 && vec >= 2) {
+#pragma unroll
+        for (int p = 0; p < packs; ++p) {
+#pragma unroll
+          for (int s = 0; s < Raw<S, vec>::kBytes / Raw<S, vec>::kStep; ++s) {
+#pragma unroll
+            for (int k = 0; k < Raw<S, vec>::kStep / 4; ++k) asm volatile("" : "+r"(pack[p].steps[s].w[k]));
+          }
+        }
+      }
+    }
   };
 
   // As floats; zeros behind the row's end.
