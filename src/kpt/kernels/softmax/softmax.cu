@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // softmax.h over rows of neighbouring elements, in registers. THREADS threads share a row, each holds PACKS packs of
 // VEC. Defines: ROW (x), OUT (y), LOG (0: softmax), VEC, PACKS, THREADS.
+#include "kpt/kernels/lib/cuda/exponents.cuh"
 #include "kpt/kernels/lib/cuda/held.cuh"
 
 struct Softmax {
@@ -9,6 +10,7 @@ struct Softmax {
   Rows x, y;
 };
 
+constexpr bool kTwoBytes = sizeof(ROW) == 2 && sizeof(OUT) == 2;
 constexpr int kHeld = PACKS * VEC;
 constexpr int kBlock = THREADS <= 32 ? 128 : THREADS;
 // Registers for the row and for what the code around it takes: the more blocks at a time, the busier memory is. With
@@ -17,19 +19,6 @@ constexpr int kFloats = kHeld + (kHeld >= 32 && VEC > 1 ? 24 : 48);
 constexpr int kStored = kHeld * (VEC > 1 ? (int)sizeof(ROW) : 4) / 4 + 48;
 constexpr int kRegisters = LOG ? kFloats : kStored;
 constexpr int kBlocks = 65536 / (kBlock * kRegisters) < 1 ? 1 : 65536 / (kBlock * kRegisters);
-
-// exp(v - largest). To 2 bytes by the hardware's power of two: what it is off (2^-22) and what the rounded constant adds
-// for large |v| is the same share for all that matters in a row, or far below the result's rounding. expf takes four
-// times as many instructions, and they would set the pace.
-inline float term(float v, float largest) {
-  if constexpr (sizeof(ROW) == 2 && sizeof(OUT) == 2) {
-    constexpr float kLog2e = 1.44269504f;
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(fmaf(v, kLog2e, -largest * kLog2e)));
-    return y;
-  }
-  return expf(v - largest);
-}
 
 // width 0: a thread without a row. A NaN is passed over by the largest; it makes the sum NaN.
 template <bool packed>
@@ -47,7 +36,7 @@ inline void log_softmax(const ROW* x, OUT* y, int t, int width, float (*slots)[3
   float total = 0;
 #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
-    total += term(v[i], largest);
+    total += term<kTwoBytes>(v[i], largest);
     v[i] -= largest;
   }
   const float shift = logf(group_reduce<Add, THREADS>(total, slots[1]));
@@ -69,12 +58,12 @@ inline void softmax(const ROW* x, OUT* y, int t, int width, float (*slots)[32]) 
   row.forget();
   float total = 0;
 #pragma unroll
-  for (int i = 0; i < kHeld; ++i) total += term(value(i), largest);
+  for (int i = 0; i < kHeld; ++i) total += term<kTwoBytes>(value(i), largest);
   const float factor = 1 / group_reduce<Add, THREADS>(total, slots[1]);
   row.forget();
   float v[kHeld];
 #pragma unroll
-  for (int i = 0; i < kHeld; ++i) v[i] = term(row.get(i), largest) * factor;
+  for (int i = 0; i < kHeld; ++i) v[i] = term<kTwoBytes>(row.get(i), largest) * factor;
   Mine::store(y, v, t, width);
 }
 

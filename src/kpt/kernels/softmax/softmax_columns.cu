@@ -11,6 +11,8 @@ struct Softmax {
   Rows x, y;
 };
 
+constexpr bool kTwoBytes = sizeof(ROW) == 2 && sizeof(OUT) == 2;
+typedef ExponentsOf<kTwoBytes> Exponents;
 constexpr int kFlight = 8;  // loads on their way at once
 
 extern "C" __global__ void __launch_bounds__(1024)
@@ -45,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     load(start, v);
 #pragma unroll
     for (int i = 0; i < kFlight; ++i) {
-      const float r = s.log ? v[i] - e.largest - shift : expf(v[i] - e.largest) * factor;
+      const float r = s.log ? v[i] - e.largest - shift : term<kTwoBytes>(v[i], e.largest) * factor;
       if (start + i * step < width) y[(start + i * step) * s.y_stride] = from_float<OUT>(r);
     }
   }

@@ -10,6 +10,8 @@ struct Softmax {
   Rows x, y;
 };
 
+constexpr bool kTwoBytes = sizeof(ROW) == 2 && sizeof(OUT) == 2;
+typedef ExponentsOf<kTwoBytes> Exponents;
 constexpr int kAdded = 8;  // elements between two changes of the exponent
 // 64 bytes of the row for a thread: as many loads in flight.
 constexpr int kHeld = 64 / sizeof(ROW);
@@ -53,7 +55,7 @@ inline void softmax(const Softmax& s, const ROW* x, OUT* y, int head, Exponents*
   }
   e = block_exponents(e, slots);
   const float factor = 1 / e.sum, shift = logf(e.sum);
-  const auto result = [&](float at) { return s.log ? at - e.largest - shift : expf(at - e.largest) * factor; };
+  const auto result = [&](float at) { return s.log ? at - e.largest - shift : term<kTwoBytes>(at, e.largest) * factor; };
   if (t < edges) y[edge] = from_float<OUT>(result(own[0]));
   y += head;
   for (int start = 0; start < width; start += kHeld * THREADS) {
