@@ -13,8 +13,8 @@ struct Softmax {
 constexpr bool kTwoBytes = sizeof(ROW) == 2 && sizeof(OUT) == 2;
 typedef ExponentsOf<kTwoBytes> Exponents;
 constexpr int kAdded = 8;  // elements between two changes of the exponent
-// 64 bytes of the row for a thread: as many loads in flight.
-constexpr int kHeld = 64 / sizeof(ROW);
+// 64 bytes of the row for a thread: as many loads in flight. Half of it where results take twice as much.
+constexpr int kHeld = 64 / (sizeof(ROW) > sizeof(OUT) ? sizeof(ROW) : sizeof(OUT));
 
 inline Exponents block_exponents(Exponents e, Exponents* slots) {
 #pragma unroll
