@@ -284,7 +284,7 @@ def test_report_has_the_promised_fields() -> None:
     assert {"capture", "compile", "judge", "time", "total"} <= set(report["compile_seconds"])
     assert report["unchecked"]
     assert report["memory"]["arena_bytes"] <= report["memory"]["no_reuse_bytes"]
-    assert len(report["samples"][0]["before_ms"]) == len(report["samples"][0]["after_ms"]) >= 6
+    assert len(report["samples"][0]["before_ms"]) == len(report["samples"][0]["after_ms"]) >= 4
     for name in ("reason", "steps", "fallbacks", "shapes", "hardware", "versions"):
         assert name in report
     assert "error vs fp64" in str(fast.report)
