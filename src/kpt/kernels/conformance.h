@@ -45,6 +45,7 @@ TensorDesc dense(DType dtype, const Dims& sizes);
 TensorDesc transposed(DType dtype, const Dims& sizes);               // last two dimensions swapped in memory
 TensorDesc padded(DType dtype, const Dims& sizes, int64_t padding);  // rows with a gap
 TensorDesc expanded(DType dtype, const Dims& sizes, int dim);        // stride 0 along dim
+double lowest(DType dtype);  // finite number of a float type: with it models hide what softmax should pass over
 Case make_case(std::string label, std::string op, std::vector<TensorDesc> inputs, AttrList args, Kwargs kwargs,
                std::vector<TensorDesc> outputs, int64_t reduction = 1);
 

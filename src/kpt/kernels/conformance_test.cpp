@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <random>
 #include <set>
@@ -153,6 +154,15 @@ bool add(const std::string& op, Maker maker) {
   return true;
 }
 const std::vector<std::pair<std::string, Maker>>& makers() { return table(); }
+
+double lowest(DType dtype) {
+  switch (dtype) {
+    case DType::f64: return std::numeric_limits<double>::lowest();
+    case DType::f16: return -65504;
+    case DType::bf16: return -0x1.fep127;
+    default: return std::numeric_limits<float>::lowest();
+  }
+}
 
 TensorDesc dense(DType dtype, const Dims& sizes) { return TensorDesc::contiguous(dtype, sizes); }
 TensorDesc transposed(DType dtype, const Dims& sizes) {

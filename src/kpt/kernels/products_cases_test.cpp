@@ -164,6 +164,17 @@ const bool kAttention = conformance::add("kpt.attention", [](DType d) {
   for (TensorDesc& x : merged.problem.inputs) x.strides = {50 * 576, 64, 576, 1};
   merged.label += "merged";
   cases.push_back(merged);
+  for (const Attention& a : {Attention{2, 4, 4, 33, 33, 32, 32, false, "add"},
+                             {1, 4, 4, 1, 513, 64, 64, false, "add"},
+                             {1, 2, 2, 197, 197, 64, 64, true, "add"}}) {
+    cases.push_back(attention(d, a, "bhsd"));
+    cases.back().label += "lowest";
+    // Row 0 of each head adds the lowest number to all its keys, every other row to the last of them.
+    cases.back().edit = [a, d](std::vector<Tensor>& inputs) {
+      for (int64_t i = 0; i < a.h * a.s * a.t; ++i)
+        if (i / a.t % a.s == 0 || i % a.t >= a.t / 2) inputs[3].set(i, conformance::lowest(d));
+    };
+  }
   if (d == DType::bf16) {  // large enough for the contest with the vendor's library
     cases.push_back(attention(d, {2, 4, 4, 512, 512, 64, 64, false, "none"}, "bshd"));
     cases.push_back(attention(d, {1, 8, 2, 520, 520, 128, 128, true, "none"}, "bhsd"));
@@ -173,6 +184,12 @@ const bool kAttention = conformance::add("kpt.attention", [](DType d) {
       for (int64_t i = 0; i < 1024; ++i) inputs[3].set(i, i < 512 + 201);
     };
     cases.push_back(padded);
+    Case lowest = attention(d, {2, 4, 4, 512, 512, 64, 64, false, "add"}, "bshd");
+    lowest.label += "lowest";
+    lowest.edit = [d](std::vector<Tensor>& inputs) {
+      for (int64_t i = 0; i < 512 * 3; ++i) inputs[3].set(i, conformance::lowest(d));  // rows 0 to 2 of the first head
+    };
+    cases.push_back(lowest);
   }
   Case transposed_keys = attention(d, {1, 2, 2, 20, 60, 64, 64, false, "none"}, "bhsd");
   transposed_keys.problem.inputs[1].strides = {2 * 64 * 60, 64 * 60, 1, 60};

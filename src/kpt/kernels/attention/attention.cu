@@ -174,7 +174,7 @@ inline void apply_mask(Scores& s, const Masked* mask, const AttentionArguments& 
 #if MASK == 2
           if (!x.e[j].bits) score = minus_inf();
 #else
-          score = fmaf(score, a.scale, to_float(x.e[j]) * 1.4426950408889634f);
+          score = fmaf(score, a.scale, mask_in_log2(to_float(x.e[j])));
 #endif
         }
       }

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "kpt/kernels/conformance.h"
@@ -228,6 +229,7 @@ namespace {
 
 using test::random;
 
+constexpr double kLowest = std::numeric_limits<float>::lowest();
 constexpr GpuTraits kH200{90, 132, 60 << 20, 232448};
 constexpr GpuTraits kTiny{90, 1, 1 << 20, 232448};  // one multiprocessor: the largest tiles
 
@@ -383,6 +385,7 @@ TEST(AttentionCuda, WarpsAlongTheKeys) {
   c.t = 77, c.layout = "bshd";
   check(c, "head 32, tile 32x64, warps 2x2", [](std::vector<Tensor>& in) {
     for (int64_t t = 0; t < 77; ++t) in[3].set(3 * 77 + t, -test::kInf);  // NaN
+    for (int64_t t = 0; t < 77; ++t) in[3].set(4 * 77 + t, kLowest);      // all keys alike
   });
   c = {.h = 2, .kv = 1, .s = 3, .t = 140, .gpu = {90, 1, 1 << 20, 232448}};
   check(c, "head 64, tile 16x64, warps 1x4, stages 3, heads 2 a tile, blocks 1");
@@ -422,6 +425,7 @@ TEST(AttentionCuda, F32) {
   c = {.dtype = DType::f32, .h = 2, .kv = 2, .s = 11, .t = 90, .kind = "add"};
   check(c, "head 64, tile 16x64, warps 4x1, stages 2, blocks 2", [](std::vector<Tensor>& in) {
     for (int64_t t = 0; t < 90; ++t) in[3].set(3 * 90 + t, -test::kInf);  // NaN
+    for (int64_t t = 0; t < 90; ++t) in[3].set(4 * 90 + t, kLowest);      // all keys alike
   });
   c = {.dtype = DType::f32, .h = 4, .kv = 2, .s = 2, .t = 500, .gpu = kH200};
   check(c, "head 64, tile 16x64, warps 4x1, stages 3, heads 2 a tile, splits 3, blocks 6");

@@ -109,7 +109,7 @@ inline void apply_mask(Scores& s, const Masked* mask, const AttentionArguments& 
 #if MASK == 2
       if (!x.bits) s[i][j] = minus_inf();
 #else
-      s[i][j] = fmaf(s[i][j], a.scale, to_float(x) * 1.4426950408889634f);
+      s[i][j] = fmaf(s[i][j], a.scale, mask_in_log2(to_float(x)));
 #endif
     }
   }

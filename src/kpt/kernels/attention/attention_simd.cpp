@@ -86,8 +86,7 @@ void pack_mask(const AttentionProblem& p, const void* mask, int64_t offset, int6
     case Elem::bf16: pack(to, width, static_cast<const Bf16*>(mask) + offset, p.mask_s, p.mask_t, lanes, count); break;
     case Elem::f16: pack(to, width, static_cast<const F16*>(mask) + offset, p.mask_s, p.mask_t, lanes, count); break;
   }
-  const float log2e = static_cast<float>(kLog2E);
-  for (int64_t i = 0; i < count * width; i += kLanes) store(to + i, load(to + i) * log2e);
+  for (int64_t i = 0; i < count * width; i += kLanes) store(to + i, mask_in_log2(load(to + i)));
 }
 
 // What hides scores of one block.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/kernels/attention/attention.h"
 
+#include <limits>
+
 #include "kpt/kernels/lib/cpu/isa.h"
 #include "kpt/kernels/lib/cpu/test_util.h"
 
@@ -159,12 +161,16 @@ TEST(Attention, RowsThatSeeNothing) {
   for (int64_t t = 0; t < 30; ++t) c.mask.set(5 * 30 + t, -test::kInf);  // NaN
   for (int64_t t = 0; t < 29; ++t) c.mask.set(6 * 30 + t, -test::kInf);  // the last key alone
   check(c);
+  for (int64_t t = 0; t < 30; ++t) c.mask.set(7 * 30 + t, std::numeric_limits<float>::lowest());  // all keys alike
+  check(c);
   check(plain(DType::f32, 1, 1, 3, 0, 4, 1, 1, 4));  // no keys: 0
   c = plain(DType::f32, 2, 2, 3, 30, 8, 1);          // the same for few queries
   c.kind = "key", c.mask = bools({2, 30}, 3, 0);
   check(c);
   c.kind = "add", c.mask = random(DType::f32, {2, 1, 3, 30}, 4);
   for (int64_t t = 0; t < 30; ++t) c.mask.set(t, -test::kInf);
+  check(c);
+  for (int64_t t = 0; t < 30; ++t) c.mask.set(30 + t, std::numeric_limits<float>::lowest());
   check(c);
   c.mask.set(2 * 30 + 3, test::kNaN);
   c.k.set(8 * 9, test::kInf);

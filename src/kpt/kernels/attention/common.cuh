@@ -139,6 +139,9 @@ inline int limit(const AttentionArguments& a, const Tile& t, int row) {
 typedef boolean Masked;
 #elif MASK == 3
 typedef ADDED Masked;
+// In units of log2, rounded towards 0: so the lowest finite number, with which models hide keys, stays finite, and a row
+// of nothing else weighs all keys alike.
+inline float mask_in_log2(float mask) { return __fmul_rz(mask, 1.4426950408889634f); }
 #endif
 
 // What a weighted sum is divided by, as a factor. No key was seen where sum is 0: 0, but NaN where -inf was added.

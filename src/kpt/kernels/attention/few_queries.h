@@ -2,6 +2,8 @@
 // Attention of up to 4 queries a head (decoding): scores are sums along d, softmax runs along the keys, values are read
 // in place as panels. k and v pass through the registers once; nothing is packed but bf16, f16 and ragged values.
 #pragma once
+#include <cfloat>
+
 #include "kpt/kernels/attention/attention_cpu.h"
 #include "kpt/kernels/attention/keep.h"
 #include "kpt/kernels/lib/cpu/dot.h"
@@ -37,14 +39,20 @@ int64_t few_queries_floats(const AttentionProblem& p, const AttentionPlan& plan)
   return p.s * rounded(plan.block) + p.s * rounded(p.e) + plan.block * rounded(p.e);
 }
 
+// An added mask in units of log2. The lowest finite number, with which models hide keys, stays finite: a row of nothing
+// else weighs all keys alike, where one of -inf is NaN.
+KPT_INLINE VecF mask_in_log2(VecF mask) {
+  const VecF scaled = mask * static_cast<float>(kLog2E);
+  return select(scaled == kMinusInf, select(mask == kMinusInf, mask, splat(-FLT_MAX)), scaled);
+}
+
 // What is added to scores [t, t + n) of one query in log2 units; of hidden ones -inf.
 VecF hidden_or_added(const AttentionProblem& p, const void* mask, int64_t at, int n) {
   if (p.mask == MaskKind::add) {
-    const float log2e = static_cast<float>(kLog2E);
     switch (p.mask_elem) {
-      case Elem::f32: return load_strided(static_cast<const float*>(mask) + at, p.mask_t, n) * log2e;
-      case Elem::bf16: return load_strided(static_cast<const Bf16*>(mask) + at, p.mask_t, n) * log2e;
-      case Elem::f16: return load_strided(static_cast<const F16*>(mask) + at, p.mask_t, n) * log2e;
+      case Elem::f32: return mask_in_log2(load_strided(static_cast<const float*>(mask) + at, p.mask_t, n));
+      case Elem::bf16: return mask_in_log2(load_strided(static_cast<const Bf16*>(mask) + at, p.mask_t, n));
+      case Elem::f16: return mask_in_log2(load_strided(static_cast<const F16*>(mask) + at, p.mask_t, n));
     }
   }
   return select(load_strided(static_cast<const Keep*>(mask) + at, p.mask_t, n) < 0.f, splat(kMinusInf), VecF{});

@@ -6,6 +6,7 @@
 // starts as NaN: a missing barrier or wait shows. Not thread-safe. x86-64 and Arm Linux (ucontext).
 #include <ucontext.h>
 
+#include <cmath>
 #include <functional>
 #include <random>
 #include <vector>
@@ -217,6 +218,11 @@ inline float __int_as_float(int bits) {
   float x;
   std::memcpy(&x, &bits, 4);
   return x;
+}
+inline float __fmul_rz(float a, float b) {  // toward 0: finite factors have a finite product
+  const double exact = static_cast<double>(a) * b;
+  const auto nearest = static_cast<float>(exact);
+  return std::abs(nearest) > std::abs(exact) ? std::nextafter(nearest, 0.f) : nearest;
 }
 inline int __clz(int x) { return x ? __builtin_clz(static_cast<unsigned>(x)) : 32; }
 inline void atomicMin(int* at, int x) { *at = min(*at, x); }

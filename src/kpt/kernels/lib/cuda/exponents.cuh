@@ -3,17 +3,12 @@
 // A sum of exponentials with its largest exponent taken out, merged as it comes (Milakov and Gimelshein, 2018).
 #include "kpt/kernels/lib/cuda/rows.cuh"
 
-// exp(v - largest). For results of 2 bytes by the hardware's power of two: what it is off (2^-22) and what the rounded
-// constant adds for large |v| is the same share for all that matters in a row, or far below the result's rounding. expf
-// takes four times as many instructions: they would set the pace, not memory.
+// exp(v - largest). For results of 2 bytes by the hardware's power of two: rows that wait as they are stored move at 94
+// to 98 % of a copy with it, at 67 to 73 % with expf (H200, benchmarks/cuda/rows_speed.cpp). The difference comes first:
+// the lowest finite number, with which models hide keys, would overflow as a power of two.
 template <bool two_bytes>
 inline float term(float v, float largest) {
-  if constexpr (two_bytes) {
-    constexpr float kLog2e = 1.44269504f;
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(fmaf(v, kLog2e, -largest * kLog2e)));
-    return y;
-  }
+  if constexpr (two_bytes) return exp2_of((v - largest) * 1.44269504f);
   return expf(v - largest);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // What kernels over rows share: where a row lies, moving several elements at once, sums over groups of threads.
-#include "kpt/kernels/lib/cuda/types.cuh"
+#include "kpt/kernels/lib/cuda/warp.cuh"
 
 // n / divisor for n < 2^31 without a division (Granlund and Montgomery, 1994). Filled by cuda_divider() of rows.h.
 struct Divider {
@@ -25,18 +25,6 @@ struct Rows {
     return rank ? at + n * strides[0] : 0;
   }
 };
-
-// f32 values to a pair of 2-byte floats, the first one in the low half.
-inline u32 pair_of(bf16, float a, float b) {
-  u32 y;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(b), "f"(a));
-  return y;
-}
-inline u32 pair_of(f16, float a, float b) {
-  u32 y;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(b), "f"(a));
-  return y;
-}
 
 // At most 16 bytes, in words of 4 where there is more than one: what one instruction moves.
 template <int BYTES>
@@ -81,7 +69,7 @@ inline void store_floats(T* to, const float* from) {
   if constexpr (sizeof(T) == 2 && N >= 2) {
 #pragma unroll
     for (int i = 0; i < N; i += 2) {
-      const u32 two = pair_of(T{}, from[i], from[i + 1]);
+      const u32 two = pack_pair(from[i], from[i + 1], T{});
       raw.e[i].bits = (unsigned short)two;
       raw.e[i + 1].bits = (unsigned short)(two >> 16);
     }
