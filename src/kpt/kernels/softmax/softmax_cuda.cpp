@@ -37,29 +37,77 @@ CudaCall call_of(const Problem& p, const std::string& file, const std::string& e
   return call;
 }
 
+// How a block keeps a row that registers do not hold: packs of 16 bytes that each thread has in shared memory, and more
+// of them in registers. No slots: such a row has no room.
+struct Kept {
+  int64_t threads = 1024, slots = 0, extra = 0;
+};
+constexpr int64_t kMostExtra = 5;  // of a thread's 64 registers, without spills
+
+// Two rows at a time on a multiprocessor where both have room: one is summed while the other is moved.
+Kept kept_shape(int64_t row_bytes, const GpuTraits& gpu) {
+  constexpr int64_t kReserved = 1024, kSums = 512;  // shared memory of each block: the driver's, our own
+  for (int64_t together : {2, 1}) {
+    Kept k;
+    k.threads = 1024 / together;
+    const int64_t room = (gpu.shared_bytes + kReserved) / together - kReserved - kSums;
+    const int64_t all = (row_bytes / 16 + k.threads - 1) / k.threads;
+    k.slots = std::min(all, room / (16 * k.threads));
+    k.extra = all - k.slots;
+    if (k.slots > 0 && k.extra <= (together == 1 ? kMostExtra : 0)) return k;
+  }
+  return {};
+}
+
+// Whether rows of x and y lie alike to words of 16 bytes of x, wherever they begin: then all of them can be kept, or
+// none.
+bool rows_alike(const Softmax& s, int leading, int64_t vec) {
+  for (int d = 0; d < leading; ++d)
+    if (s.x.sizes[d] > 1 && (s.x.strides[d] - s.y.strides[d]) % vec != 0) return false;
+  return true;
+}
+
+// softmax_wide.cu.
+void shape_wide(const Problem& p, const Softmax& s, int64_t rows, int64_t vec, CudaWork& work) {
+  CudaCall& call = work.calls[0];
+  const int64_t bytes = s.width * static_cast<int64_t>(size_of(s.x.dtype));
+  const int64_t multiprocessors = std::max(1, p.gpu.multiprocessors);
+  const Kept kept = rows_alike(s, s.x.sizes.rank(), vec) ? kept_shape(bytes, p.gpu) : Kept{};
+  // Read twice: two rows at a time where the L2 cache keeps those of all multiprocessors for the second pass.
+  const bool two = 2 * bytes * multiprocessors <= p.gpu.l2_bytes / 4 * 3;
+  const int64_t threads = kept.slots ? kept.threads : two ? 512 : 1024;
+  call.program.defines.insert(call.program.defines.end(), {cat("VEC=", vec), cat("THREADS=", threads),
+                                                           cat("SLOTS=", kept.slots), cat("EXTRA=", kept.extra)});
+  const int64_t blocks = kept.slots ? std::min(rows, multiprocessors * (1024 / threads)) : rows;
+  call.shape.grid[0] = static_cast<uint32_t>(blocks);
+  call.shape.block[0] = static_cast<uint32_t>(threads);
+  call.shape.shared_bytes = static_cast<uint32_t>(kept.slots * threads * 16);
+  work.config = kept.slots ? cat(threads, " threads a row, ", kept.slots, " packs each in shared memory, ", kept.extra,
+                                 " in registers")
+                           : cat(threads, " threads a row, two passes");
+}
+
 CudaWork plan_rows(const Problem& p, const Softmax& s) {
   const int leading = s.x.sizes.rank();
   const int64_t rows = s.x.numel(), most = 16 / static_cast<int64_t>(size_of(s.x.dtype));
   const int64_t held_vec = row_vec(s.y, leading, row_vec(s.x, leading, common_word({most, s.width})));
   const CudaRowShape shape = cuda_row_shape(rows, s.width, held_vec, size_of(s.x.dtype) == 2 ? 32 : 16, p.gpu);
-  CudaCall call = call_of(p, shape.packs ? "softmax/softmax.cu" : "softmax/softmax_wide.cu", "softmax_rows", s);
-  const int64_t vec = shape.packs ? held_vec : most;
-  // Two rows at a time where the L2 cache keeps those of all multiprocessors for the second pass.
-  const int64_t bytes = s.width * static_cast<int64_t>(size_of(s.x.dtype));
-  const int wide = 2 * bytes * std::max(1, p.gpu.multiprocessors) <= p.gpu.l2_bytes / 4 * 3 ? 512 : 1024;
-  const int threads = shape.packs ? shape.threads : wide, block = shape.packs ? shape.block : wide;
-  call.program.defines.push_back(cat("VEC=", vec));
-  call.program.defines.push_back(cat("THREADS=", threads));
-  if (shape.packs) {
-    call.program.defines.push_back(cat("PACKS=", shape.packs));
-    call.program.defines.push_back(cat("LOG=", s.log ? 1 : 0));
+  const RowParams params{static_cast<uint32_t>(rows), static_cast<int32_t>(s.width), s.log, cuda_rows(s.x, leading),
+                         cuda_rows(s.y, leading)};
+  CudaWork work;
+  work.calls.push_back(call_of(p, shape.packs ? "softmax/softmax.cu" : "softmax/softmax_wide.cu", "softmax_rows", s));
+  CudaCall& call = work.calls[0];
+  call.params.push_back(value_param(params));
+  if (!shape.packs) {
+    shape_wide(p, s, rows, most, work);
+    return work;
   }
-  call.shape.grid[0] = cuda_blocks(rows, block / threads);
-  call.shape.block[0] = static_cast<uint32_t>(block);
-  call.params.push_back(value_param(RowParams{static_cast<uint32_t>(rows), static_cast<int32_t>(s.width), s.log,
-                                              cuda_rows(s.x, leading), cuda_rows(s.y, leading)}));
-  const std::string held = shape.packs ? cat(shape.packs, " x ", vec, " elements each") : "two passes";
-  return {{call}, 0, cat(threads, " threads a row, ", held)};
+  call.program.defines.insert(call.program.defines.end(), {cat("VEC=", held_vec), cat("THREADS=", shape.threads),
+                                                           cat("PACKS=", shape.packs), cat("LOG=", s.log ? 1 : 0)});
+  call.shape.grid[0] = cuda_blocks(rows, shape.block / shape.threads);
+  call.shape.block[0] = static_cast<uint32_t>(shape.block);
+  work.config = cat(shape.threads, " threads a row, ", shape.packs, " x ", held_vec, " elements each");
+  return work;
 }
 
 CudaWork plan_columns(const Problem& p, const Softmax& s) {

@@ -43,13 +43,21 @@ std::vector<Case> cases(const std::string& op, DType d) {
   all.back().scale = 400 * (op.find("log") != std::string::npos);
   all.push_back(softmax(op, dense(d, {2, 3, 50, 384}), -1, d, "heads"));
   all.push_back(softmax(op, dense(d, {3, 4096}), -1, d, "long"));
-  for (int64_t w : {16385, 50000}) all.push_back(softmax(op, dense(d, {2, w}), -1, d, "wide"));
+  for (int64_t w : {16385, 50000, 100003, 160001})
+    if (w <= 50000 || d != DType::f16)  // weights of more elements are no normal numbers of f16
+      all.push_back(softmax(op, dense(d, {2, w}), -1, d, "wide"));
   all.push_back(softmax(op, dense(d, {8, 20003}), -1, d, "wide_rows_begin_anywhere"));
+  if (d == DType::bf16 && op.rfind("aten._", 0) == 0)
+    all.push_back(softmax(op, dense(d, {300, 17003}), -1, d, "wide_row_after_row"));
   all.push_back(softmax(op, conformance::padded(d, {3, 17001}, 5), -1, d, "wide_otherwise_than_the_output"));
   all.push_back(softmax(op, dense(d, {2, 700, 70}), 1, d, "columns"));
   for (int64_t w : {20, 17000}) {
     all.push_back(softmax(op, dense(d, {16, w}), -1, d, "masked"));  // runs of -inf
     all.back().ranges = {{-3, 3, true}};
+  }
+  for (const auto& [sizes, dim] : {std::pair{Dims{4, 40}, -1}, {Dims{2, 17001}, -1}, {Dims{2, 300, 40}, 1}}) {
+    all.push_back(softmax(op, dense(d, sizes), dim, d, "all_lowest"));  // wholly masked
+    all.back().ranges = {{conformance::lowest(d), conformance::lowest(d)}};
   }
   if (d == DType::bf16)
     for (int64_t w : {50, 17003}) all.push_back(softmax(op, dense(d, {6, w}), -1, DType::f32, "to_f32"));
@@ -78,14 +86,24 @@ TEST(Softmax, RowsOfMinusInfinityAndNan) {
 TEST(Softmax, CudaRowsOrColumns) {
   const auto config = [](const TensorDesc& x, int dim) {
     Case c = softmax("aten.softmax.int", x, dim, x.dtype, "");
-    c.problem.gpu.multiprocessors = 132;
+    c.problem.gpu = {90, 132, 60 << 20, 232448};
     for (const auto& k : kernel_registry().find(c.problem.op, "cuda"))
       if (k->work) return k->work(c.problem).config;
     return std::string("no kernel");
   };
   EXPECT_EQ(config(dense(DType::bf16, {12, 128, 128}), -1), "16 threads a row, 1 x 8 elements each");
   EXPECT_EQ(config(dense(DType::f32, {12, 128, 1000}), -1), "64 threads a row, 4 x 4 elements each");
-  EXPECT_EQ(config(dense(DType::bf16, {2, 32000}), -1), "1024 threads a row, two passes");
+  EXPECT_EQ(config(dense(DType::bf16, {2, 32000}), -1),
+            "512 threads a row, 8 packs each in shared memory, 0 in registers");
+  EXPECT_EQ(config(dense(DType::bf16, {2, 50257}), -1),
+            "512 threads a row, 13 packs each in shared memory, 0 in registers");
+  EXPECT_EQ(config(dense(DType::bf16, {2, 151936}), -1),
+            "1024 threads a row, 14 packs each in shared memory, 5 in registers");
+  EXPECT_EQ(config(dense(DType::f32, {2, 50257}), -1),
+            "1024 threads a row, 13 packs each in shared memory, 0 in registers");
+  EXPECT_EQ(config(dense(DType::bf16, {2, 256000}), -1), "1024 threads a row, two passes");
+  // Rows that do not lie alike in x and y.
+  EXPECT_EQ(config(conformance::padded(DType::bf16, {3, 17001}, 5), -1), "512 threads a row, two passes");
   EXPECT_EQ(config(dense(DType::f32, {8, 64, 4096}), 1), "columns, 8 threads each");
 }
 

@@ -63,6 +63,14 @@ template <int N>
 inline void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
+// The same for an n of at most MOST that is known when the code around is unrolled.
+template <int MOST>
+inline void copy_wait_at_most(int n) {
+  if constexpr (MOST > 0) {
+    if (n < MOST) return copy_wait_at_most<MOST - 1>(n);
+  }
+  copy_wait<MOST>();
+}
 
 // 2^x within 2 units of the last place; 0 below 2^-126, and 0 of -inf.
 inline float exp2_of(float x) {
