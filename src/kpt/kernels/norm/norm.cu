@@ -18,15 +18,18 @@ struct Norm {
 
 constexpr int kHeld = PACKS * VEC;
 constexpr int kBlock = THREADS <= 32 ? 128 : THREADS;
+// Where it is little, what the end needs comes with the row.
+constexpr bool kLittle = kHeld * sizeof(W) <= 32;
 // Registers for what is held, a sum in f32 with the weights as they are stored, or a row as it is stored, and for what
 // the code around takes.
 constexpr int kSumRegisters = kHeld + kHeld * 2 * (int)sizeof(W) / 4 + (kHeld < 32 ? 40 : 32);
-constexpr int kRowRegisters = kHeld * (int)sizeof(T) / 4 + 40;
+constexpr int kRowRegisters = kHeld * (int)sizeof(T) / 4 + (kLittle ? kHeld * 2 * (int)sizeof(W) / 4 : 0) +
+                              (kHeld < 32 ? 48 : 40);
 constexpr int kRegisters = RESIDUAL || VEC == 1 ? kSumRegisters : kRowRegisters;
 constexpr int kBlocks = 65536 / (kBlock * kRegisters) < 1 ? 1 : 65536 / (kBlock * kRegisters);
 
-// A thread's part of a row, or of the sum of a row and its residual. A row alone waits as it is stored: half of the
-// registers, so that half as many rows again are on their way from memory.
+// A thread's part of a row, or of the sum of a row and its residual. A row alone waits as it is stored: of 2 bytes in
+// half of the registers, so that half as many rows again are on their way from memory.
 template <bool packed>
 struct Held {
   typedef Part<PACKS, VEC, THREADS, packed> Mine;
@@ -99,20 +102,19 @@ inline void normalise(const Norm& n, const T* x, const T* residual, const W* w, 
   Held<packed> held;
   typename Mine::template Stored<W> scale, shift;
   held.row.load(x, t, width);
-  // Where it is little, what the end needs comes with the row.
-  constexpr bool kEarly = packed && kHeld * sizeof(W) <= 32;
+  constexpr bool kEarly = packed && kLittle;
   const auto load_weights = [&] {
-    if (w) scale.load(w, t, width);
-    if (b) shift.load(b, t, width);
+    if (kEarly && w) scale.load(w, t, width);
+    if (kEarly && b) shift.load(b, t, width);
   };
   if constexpr (RESIDUAL) {
     typename Mine::template Stored<T> other;
     other.load(residual, t, width);
-    if (kEarly) load_weights();
+    load_weights();
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) held.sum[i] = held.row.get(i) + other.get(i);
     if (sum) Mine::store(sum, held.sum, t, width);
-  } else if (kEarly) {
+  } else {
     load_weights();
   }
 
