@@ -44,6 +44,9 @@ from .program import Program, Watched
 from .report import Report
 from .state import eval_mode
 
+# Hooks that nn.Module runs around a call; torch.nn.modules.module has those of all modules under `_global..`.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 
 class OptimizedModule(torch.nn.Module):
     """`original` as a plan. Made by auto_optimize; `plan` is None where the original is kept as it is."""
@@ -73,12 +76,14 @@ class OptimizedModule(torch.nn.Module):
         state = self.__dict__
         state["_program"], state["_plan"] = program, plan
         state["_stale"] = None  # why the plan no longer holds
-        if plan is None or program is None:
-            state["_refs"] = []
-            return
         state["_seen"] = -1  # of `_changes`, when the references were last looked at
+        state["_hooked"] = False  # whether there are hooks, of this module or of all
+        state["_hooks"] = [state[name] for name in _HOOKS] + [getattr(everywhere, f"_global{name}") for name in _HOOKS]
+        if plan is None or program is None:
+            state["_refs"], state["_changes"] = [], watch(state["_hooks"])
+            return
         state["_native_run"] = plan.native.run
-        state["_flatten"], state["_unflatten"] = program.flatten_call, program.unflatten
+        state["_flatten"], state["_results"] = program.flatten_call, program.results
         self._watch(program.weights_in(self._original))
 
     def _watch(self, weights: list[Watched]) -> None:
@@ -86,7 +91,7 @@ class OptimizedModule(torch.nn.Module):
         state = self.__dict__
         state["_watched"], state["_refs"] = weights, self._places(weights)
         state["_children"] = self._refs[len(weights) :]
-        state["_changes"] = watch(list({id(d): d for d, _, _ in self._refs}.values()))
+        state["_changes"] = watch([*{id(d): d for d, _, _ in self._refs}.values(), *state["_hooks"]])
 
     def _places(self, weights: list[Watched]) -> list[tuple[dict[str, Any], str, Any]]:
         """Dictionary, key and what is there: the weights, then every submodule."""
@@ -98,34 +103,29 @@ class OptimizedModule(torch.nn.Module):
     # ---- the call -------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """nn.Module's; where there are no hooks without its two calls on the way to `forward` (0.7 us)."""
-        state = self.__dict__
-        if (
-            state["_forward_hooks"]
-            or state["_forward_pre_hooks"]
-            or state["_backward_hooks"]
-            or state["_backward_pre_hooks"]
-            or everywhere._global_forward_hooks
-            or everywhere._global_forward_pre_hooks
-            or everywhere._global_backward_hooks
-            or everywhere._global_backward_pre_hooks
-            or "_compiled_call_impl" in state
-        ):
-            return super().__call__(*args, **kwargs)
-        return self.forward(*args, **kwargs)
+        """nn.Module's, which is only gone through where there are hooks: it calls `forward` by way of two more."""
+        return self._call(args, kwargs, False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        state = self.__dict__  # `self._plan` costs three times as much: a module has a __getattr__
+        return self._call(args, kwargs, True)
+
+    def _call(self, args: tuple, kwargs: dict[str, Any], hooks_ran: bool) -> Any:
+        state = self.__dict__
+        changes = state["_changes"]
+        if changes is None or changes.value != state["_seen"]:
+            try:
+                self._look(changes)
+            except InputError as error:
+                return self._leave("inputs", str(error), args, kwargs, InputError)
+        if not hooks_ran and (state["_hooked"] or "_compiled_call_impl" in state):
+            return super().__call__(*args, **kwargs)
         if state["_plan"] is None:
             return self._run_original(args, kwargs)
         if state["training"]:
             return self._leave("train mode", "the module is in train mode, call eval() for the plan", args, kwargs)
-        if torch._C._get_tracing_state():  # a trace would keep this call's results as constants
+        if torch._C._is_tracing():  # a trace would keep this call's results as constants
             return self._leave("trace", "torch.jit traces the call, and sees nothing of a plan", args, kwargs)
-        changes = state["_changes"]
         try:
-            if changes is None or changes.value != state["_seen"]:
-                self._look(changes)
             if state["_stale"] is not None:
                 return self._leave("stale", self._stale, args, kwargs, StaleWeightsError)
             tensors = state["_flatten"](args, kwargs)
@@ -141,7 +141,7 @@ class OptimizedModule(torch.nn.Module):
             return self._leave("inputs", str(error), args, kwargs, InputError)
         except MemoryAllocationError as error:
             return self._short_of_memory(error, tensors, args, kwargs)
-        return state["_unflatten"](outputs)
+        return state["_results"].build(outputs)
 
     def memory_needed(self, *args: Any, **kwargs: Any) -> int:
         """Bytes that a call with these arguments takes beside the weights: the plan's peak and its outputs, known
@@ -157,7 +157,7 @@ class OptimizedModule(torch.nn.Module):
             raise error
         device_memory.free_idle()
         try:
-            return self._unflatten(self._native_run(tensors))
+            return self._results.build(self._native_run(tensors))
         except MemoryAllocationError:
             pass  # the first one says what was asked for while other memory was still held
         try:
@@ -199,8 +199,9 @@ class OptimizedModule(torch.nn.Module):
     # ---- weights --------------------------------------------------------------------------------------------------
 
     def _look(self, changes: ctypes.c_uint64 | None) -> None:
-        """Takes over what was replaced among parameters and submodules since the last look."""
+        """Takes over what was replaced among parameters, submodules and hooks since the last look."""
         seen = -1 if changes is None else changes.value  # read first: what changes meanwhile is seen by the next call
+        self.__dict__["_hooked"] = any(self._hooks)
         try:
             for holder, name, known in self._refs:
                 if holder[name] is not known:

@@ -21,7 +21,7 @@ Watched = tuple[dict[str, Any], str, torch.Tensor, int]
 
 
 class Program:
-    """Wraps a Captured. Immutable once compiled; flatten_call and unflatten are safe from many threads."""
+    """Wraps a Captured. Immutable once compiled; flatten_call and results are safe from many threads."""
 
     def __init__(self, captured: Captured):
         self._captured = captured
@@ -39,7 +39,7 @@ class Program:
         self.state = [w.tensor for w, name in zip(captured.weights, names, strict=True) if name in written]
         tensors = [w.tensor for w in captured.weights] or captured.inputs.tensors
         self.device = tensors[0].device
-        self.unflatten = captured.outputs.unflatten
+        self.results = captured.outputs
         self.output_tensors = captured.outputs.tensors
         order = captured.input_order
         self._order = None if order == list(range(len(order))) else order
