@@ -6,15 +6,16 @@
 // One line a kernel: microseconds a run, TFLOP/s (products of what is not hidden), GB/s (each operand once), what it
 // chose. Runs stand in a CUDA graph one behind the other and take turns in copies of the inputs that outsize the L2
 // cache twice; the median of 7. q, k and v have the strides that a merged projection leaves.
-#include <algorithm>
 #include <cstdio>
-#include <random>
 
-#include "kpt/cuda/graph.h"
+#include "benchmarks/cuda/speed.h"
 #include "kpt/kernels/kernel.h"
 
 namespace kpt {
 namespace {
+
+using speed::Clock;
+using speed::Memory;
 
 struct Case {
   std::string label;
@@ -72,50 +73,11 @@ std::vector<Case> cases() {
   return all;
 }
 
-// Device memory full of normal numbers; booleans are true.
-class Memory {
- public:
-  Memory(const TensorDesc& desc, CUstream stream) {
-    int64_t last = 0;
-    for (int i = 0; i < desc.sizes.rank(); ++i) last += (desc.sizes[i] - 1) * desc.strides[i];
-    const size_t bytes = static_cast<size_t>(last + 1) * size_of(desc.dtype);
-    cuda_check(cuda().cuMemAlloc(&at_, bytes + 256), "speed");
-    static constexpr size_t kBlock = size_t{1} << 20;
-    std::vector<char> block(kBlock, 1);
-    std::mt19937 engine(1);
-    std::normal_distribution<float> normal(0, 1);
-    if (is_float(desc.dtype))
-      for (size_t i = 0; i < kBlock / size_of(desc.dtype); ++i)
-        store_from_double(desc.dtype, block.data() + i * size_of(desc.dtype), static_cast<double>(normal(engine)));
-    for (size_t i = 0; i < bytes; i += kBlock)
-      cuda_check(cuda().cuMemcpyHtoDAsync(at_ + i, block.data(), std::min(kBlock, bytes - i), stream), "speed");
-    cuda_check(cuda().cuStreamSynchronize(stream), "speed");
-  }
-  Memory(Memory&& other) noexcept : at_(std::exchange(other.at_, 0)) {}
-  ~Memory() {
-    if (at_) cuda().cuMemFree(at_);
-  }
-  void* data() const { return reinterpret_cast<void*>(at_); }
-
- private:
-  CUdeviceptr at_ = 0;
-};
-
 double useful_bytes(const Problem& p) {
   double bytes = static_cast<double>(p.outputs[0].bytes());
   for (const TensorDesc& d : p.inputs) bytes += static_cast<double>(d.bytes());
   return bytes;
 }
-
-struct Clock {
-  CUstream stream = nullptr;
-  CUevent start = nullptr, stop = nullptr;
-  Clock() {
-    cuda_check(cuda().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "speed");
-    cuda_check(cuda().cuEventCreate(&start, CU_EVENT_DEFAULT), "speed");
-    cuda_check(cuda().cuEventCreate(&stop, CU_EVENT_DEFAULT), "speed");
-  }
-};
 
 double median_us(const Launch& launch, const Case& c, const Clock& clock) {
   const Problem& p = c.problem;
@@ -125,46 +87,21 @@ double median_us(const Launch& launch, const Case& c, const Clock& clock) {
   for (auto& set : inputs)
     for (const TensorDesc& d : p.inputs) set.emplace_back(d, clock.stream);
   const Memory output(p.outputs[0], clock.stream);
-  const Memory workspace(TensorDesc::contiguous(DType::u8, {static_cast<int64_t>(launch.workspace_bytes()) + 1}),
-                         clock.stream);
+  const Memory workspace = speed::workspace(launch.workspace_bytes(), clock.stream);
   void* out = output.data();
   const auto run = [&](size_t turn, CUstream on) {
     std::vector<const void*> in;
     for (const Memory& m : inputs[turn % copies]) in.push_back(m.data());
     launch.run({in.data(), &out, workspace.data(), on});
   };
-  run(0, clock.stream);
-  cuda_check(cuda().cuStreamSynchronize(clock.stream), "speed");
-  // About 2 ms a launch of the graph by a guess of 200 TFLOP/s and 3 TB/s.
-  const double guess = std::max({c.flops / 200e12, useful_bytes(p) / 3e12, 3e-6});
-  const auto runs = static_cast<size_t>(std::clamp(2e-3 / guess, 3.0, 200.0));
-  CudaGraph graph(0, {}, {}, {std::vector<CudaGraphPlace>(runs), run});
-  std::vector<double> times;
-  for (int i = 0; i < 9; ++i) {
-    cuda_check(cuda().cuEventRecord(clock.start, clock.stream), "speed");
-    graph.launch({}, {}, clock.stream);
-    cuda_check(cuda().cuEventRecord(clock.stop, clock.stream), "speed");
-    cuda_check(cuda().cuEventSynchronize(clock.stop), "speed");
-    float ms = 0;
-    cuda_check(cuda().cuEventElapsedTime(&ms, clock.start, clock.stop), "speed");
-    if (i >= 2) times.push_back(1e3 * static_cast<double>(ms) / static_cast<double>(runs));
-  }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
+  // By a guess of 200 TFLOP/s and 3 TB/s.
+  return clock.median_us(speed::runs_of(std::max(c.flops / 200e12, useful_bytes(p) / 3e12)), run);
 }
 
-int time_all(const std::vector<std::string>& words) {
-  if (const Verdict here = cuda_here(); !here) {
-    std::fprintf(stderr, "kpt_attention_speed: %s\n", here.reason.c_str());
-    return 1;
-  }
-  const CudaGuard guard(0);
+void time_all(const std::vector<std::string>& words) {
   const Clock clock;
   for (const Case& c : cases()) {
-    const bool wanted = words.empty() || std::any_of(words.begin(), words.end(), [&](const std::string& w) {
-                          return c.label.find(w) != std::string::npos;
-                        });
-    if (!wanted) continue;
+    if (!speed::wanted(c.label, words)) continue;
     for (const auto& kernel : kernel_registry().find(c.problem.op, "cuda")) {
       if (const Verdict v = kernel->supports(c.problem); !v) {
         std::printf("%-58s %-16s no: %s\n", c.label.c_str(), kernel->name.c_str(), v.reason.c_str());
@@ -178,10 +115,11 @@ int time_all(const std::vector<std::string>& words) {
       std::fflush(stdout);
     }
   }
-  return 0;
 }
 
 }  // namespace
 }  // namespace kpt
 
-int main(int argc, char** argv) { return kpt::time_all({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  return kpt::speed::main_of("kpt_attention_speed", [&] { kpt::time_all({argv + 1, argv + argc}); });
+}

@@ -5,16 +5,17 @@
 //
 // One line a kernel: microseconds a run, TFLOP/s, GB/s (each operand once), preparation, what it chose. Runs stand in a
 // CUDA graph one behind the other, with as many copies of the weights as outsize the L2 cache twice; the median of 7.
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <random>
 
-#include "kpt/cuda/graph.h"
+#include "benchmarks/cuda/speed.h"
 #include "kpt/kernels/kernel.h"
 
 namespace kpt {
 namespace {
+
+using speed::Clock;
+using speed::Memory;
 
 struct Case {
   std::string label;
@@ -101,51 +102,17 @@ std::vector<Case> cases() {
   return all;
 }
 
-struct Stream {
-  CUstream handle = nullptr;
-  CUevent start = nullptr, stop = nullptr;
-  Stream() {
-    cuda_check(cuda().cuStreamCreate(&handle, CU_STREAM_NON_BLOCKING), "speed");
-    cuda_check(cuda().cuEventCreate(&start, CU_EVENT_DEFAULT), "speed");
-    cuda_check(cuda().cuEventCreate(&stop, CU_EVENT_DEFAULT), "speed");
-  }
-};
+constexpr float kDeviation = 0.05f;  // of activations and weights
 
-// Device memory full of small normal numbers; zeros would let the chip run cooler than a model does.
-class Memory {
- public:
-  Memory(const TensorDesc& desc, CUstream stream) {
-    const size_t bytes = desc.bytes();
-    cuda_check(cuda().cuMemAlloc(&at_, bytes + 256), "speed");
-    static constexpr size_t kBlock = size_t{1} << 22;
-    std::vector<char> block(kBlock);
-    std::mt19937 engine(1);
-    std::normal_distribution<float> normal(0, 0.05f);
-    for (size_t i = 0; i < kBlock / size_of(desc.dtype); ++i)
-      store_from_double(desc.dtype, block.data() + i * size_of(desc.dtype), normal(engine));
-    for (size_t i = 0; i < bytes; i += kBlock)
-      cuda_check(cuda().cuMemcpyHtoDAsync(at_ + i, block.data(), std::min(kBlock, bytes - i), stream), "speed");
-    cuda_check(cuda().cuStreamSynchronize(stream), "speed");
-  }
-  Memory(Memory&& other) noexcept : at_(std::exchange(other.at_, 0)) {}
-  ~Memory() {
-    if (at_) cuda().cuMemFree(at_);
-  }
-  void* data() const { return reinterpret_cast<void*>(at_); }
-
- private:
-  CUdeviceptr at_ = 0;
-};
-
-double median_us(const Launch& launch, const Case& c, const Stream& stream) {
+double median_us(const Launch& launch, const Case& c, const Clock& clock) {
   const Problem& p = c.problem;
   const auto l2 = static_cast<size_t>(cuda_devices().front().l2_bytes);
   const size_t copies = std::clamp<size_t>(2 * l2 / p.inputs[1].bytes() + 1, 1, 40);
   std::vector<Memory> inputs, weights;
-  for (const TensorDesc& d : p.inputs) inputs.emplace_back(d, stream.handle);
-  for (size_t i = 0; i < copies; ++i) weights.emplace_back(p.inputs[1], stream.handle);
-  const Memory output(p.outputs[0], stream.handle);
-  const Memory workspace(dense(DType::u8, {static_cast<int64_t>(launch.workspace_bytes())}), stream.handle);
+  for (const TensorDesc& d : p.inputs) inputs.emplace_back(d, clock.stream, kDeviation);
+  for (size_t i = 0; i < copies; ++i) weights.emplace_back(p.inputs[1], clock.stream, kDeviation);
+  const Memory output(p.outputs[0], clock.stream);
+  const Memory workspace = speed::workspace(launch.workspace_bytes(), clock.stream);
   std::vector<const void*> in;
   for (const Memory& m : inputs) in.push_back(m.data());
   void* out = output.data();
@@ -153,29 +120,13 @@ double median_us(const Launch& launch, const Case& c, const Stream& stream) {
     in[1] = weights[turn % copies].data();
     launch.run({in.data(), &out, workspace.data(), on});
   };
-  run(0, stream.handle);
-  cuda_check(cuda().cuStreamSynchronize(stream.handle), "speed");
-  // About 2 ms a launch of the graph by a guess of 400 TFLOP/s and 3 TB/s.
   double bytes = 0;
   for (const TensorDesc& d : p.inputs) bytes += static_cast<double>(d.bytes());
-  const double guess = std::max({c.flops / 400e12, bytes / 3e12, 3e-6});
-  const auto runs = static_cast<size_t>(std::clamp(2e-3 / guess, 3.0, 200.0));
-  CudaGraph graph(0, {}, {}, {std::vector<CudaGraphPlace>(runs), run});
-  std::vector<double> times;
-  for (int i = 0; i < 9; ++i) {
-    cuda_check(cuda().cuEventRecord(stream.start, stream.handle), "speed");
-    graph.launch({}, {}, stream.handle);
-    cuda_check(cuda().cuEventRecord(stream.stop, stream.handle), "speed");
-    cuda_check(cuda().cuEventSynchronize(stream.stop), "speed");
-    float ms = 0;
-    cuda_check(cuda().cuEventElapsedTime(&ms, stream.start, stream.stop), "speed");
-    if (i >= 2) times.push_back(1e3 * static_cast<double>(ms) / static_cast<double>(runs));
-  }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
+  // By a guess of 400 TFLOP/s and 3 TB/s.
+  return clock.median_us(speed::runs_of(std::max(c.flops / 400e12, bytes / 3e12)), run);
 }
 
-void measure(Case c, const Stream& stream) {
+void measure(Case c, const Clock& clock) {
   const CudaDevice& device = cuda_devices().front();
   c.problem.gpu = {device.arch, device.multiprocessors, device.l2_bytes, device.shared_bytes};
   double bytes = static_cast<double>(c.problem.outputs[0].bytes());
@@ -190,7 +141,7 @@ void measure(Case c, const Stream& stream) {
     const auto launch = kernel->make(c.problem);
     launch->prepare(Effort::timed);
     const std::chrono::duration<double, std::milli> prepared = std::chrono::steady_clock::now() - start;
-    const double us = median_us(*launch, c, stream);
+    const double us = median_us(*launch, c, clock);
     std::printf("%-58s %-22s %9.2f us %7.1f TFLOP/s %6.0f GB/s  prepare %6.1f ms  %s\n", c.label.c_str(),
                 kernel->name.c_str(), us, c.flops / us * 1e-6, bytes / us * 1e-3, prepared.count(),
                 launch->config().c_str());
@@ -198,24 +149,17 @@ void measure(Case c, const Stream& stream) {
   }
 }
 
-int run(int count, char** words) {
-  if (const Verdict v = cuda_here(); !v) {
-    std::fprintf(stderr, "kpt_gemm_speed: %s\n", v.reason.c_str());
-    return 1;
-  }
-  const CudaGuard guard(0);
-  const Stream stream;
+void time_all(const std::vector<std::string>& words) {
+  const Clock clock;
   std::printf("%s, %d multiprocessors, driver %d\n", cuda_devices().front().name.c_str(),
               cuda_devices().front().multiprocessors, cuda_devices().front().driver_version);
-  for (const Case& c : cases()) {
-    bool wanted = count < 2;
-    for (int i = 1; i < count; ++i) wanted |= c.label.find(words[i]) != std::string::npos;
-    if (wanted) measure(c, stream);
-  }
-  return 0;
+  for (const Case& c : cases())
+    if (speed::wanted(c.label, words)) measure(c, clock);
 }
 
 }  // namespace
 }  // namespace kpt
 
-int main(int count, char** words) { return kpt::run(count, words); }
+int main(int argc, char** argv) {
+  return kpt::speed::main_of("kpt_gemm_speed", [&] { kpt::time_all({argv + 1, argv + argc}); });
+}

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times our own kernels that move more than they compute, on rows far larger than the L2 cache:
 //
-//   kpt_rows_speed [words...]          only cases whose line holds one of the words: "norm", "softmax"
+//   kpt_rows_speed [--commit HASH] [words...]     only cases whose label holds one of the words: "norm", "softmax"
 //
-// One JSON line a case: microseconds a run, GB/s (each operand once), percent of a copy by the driver measured just
-// before and just after, the kernel that the product would choose and its configuration. Runs stand in a CUDA graph one
-// behind the other on two sets of memory in turn; the median of 7.
-#include <algorithm>
+// One JSON line a case: microseconds a run, GB/s (each operand once; of a table what is picked), percent of the faster
+// of two copies measured just before and just after, the driver's and one by a kernel of ours, the kernel that the
+// product would choose and its configuration. HASH stands in each line. Runs stand in a CUDA graph one behind the other
+// on two sets of memory in turn; the median of 7.
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <random>
 
+#include "benchmarks/cuda/speed.h"
 #include "kpt/backends/backend.h"
 #include "kpt/cuda/function.h"
-#include "kpt/cuda/graph.h"
 #include "kpt/ir/text.h"
 #include "kpt/runtime/instance.h"
 
 namespace kpt {
 namespace {
+
+using speed::Clock;
+using speed::Memory;
+
+constexpr int64_t kTableBytes = int64_t{1} << 30;  // most picks miss the L2 cache, as rows of other operands do
 
 struct Case {
   const char* label;
@@ -50,7 +54,8 @@ std::vector<Case> cases() {
     add("generated rows: x / sum of |x|", {x},
         "kpt.row([%x0], program=\"v0=abs(i0);v1=row_sum(v0);v2=div(i0,v1);out v2\")", x);
     add("silu(gate) * up", {x, x}, "kpt.swiglu(%x0, %x1)", x);
-    add("embedding", {bf16(cat("50000, ", width)), cat("i64[", rows, "]")}, "aten.embedding(%x0, %x1)", x);
+    add("embedding", {bf16(cat(kTableBytes / (2 * width), ", ", width)), cat("i64[", rows, "]")},
+        "aten.embedding(%x0, %x1)", x);
   }
   add("log_softmax of logits", {bf16("4096, 50257")}, "aten._log_softmax(%x0, dim=-1, half_to_float=false)",
       bf16("4096, 50257"));
@@ -60,64 +65,6 @@ std::vector<Case> cases() {
       "kpt.rotary(%x0, %x1, %x2)", bf16("16, 32, 2048, 128"));
   return all;
 }
-
-class Memory {
- public:
-  // Normal numbers; indices below 50,000.
-  Memory(const TensorDesc& desc, CUstream stream) {
-    const size_t bytes = desc.bytes();
-    cuda_check(cuda().cuMemAlloc(&at_, bytes + 256), "speed");
-    static constexpr size_t kBlock = size_t{1} << 20;
-    std::vector<char> block(kBlock, 1);
-    std::mt19937 engine(1);
-    std::normal_distribution<float> normal(0, 1);
-    for (size_t i = 0; i < kBlock / size_of(desc.dtype); ++i) {
-      const double value = is_float(desc.dtype) ? static_cast<double>(normal(engine)) : engine() % 50000;
-      store_from_double(desc.dtype, block.data() + i * size_of(desc.dtype), value);
-    }
-    for (size_t i = 0; i < bytes; i += kBlock)
-      cuda_check(cuda().cuMemcpyHtoDAsync(at_ + i, block.data(), std::min(kBlock, bytes - i), stream), "speed");
-    cuda_check(cuda().cuStreamSynchronize(stream), "speed");
-  }
-  Memory(Memory&& other) noexcept : at_(std::exchange(other.at_, 0)) {}
-  ~Memory() {
-    if (at_) cuda().cuMemFree(at_);
-  }
-  void* data() const { return reinterpret_cast<void*>(at_); }
-
- private:
-  CUdeviceptr at_ = 0;
-};
-
-class Clock {
- public:
-  CUstream stream = nullptr;
-  Clock() {
-    cuda_check(cuda().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "speed");
-    cuda_check(cuda().cuEventCreate(&start_, CU_EVENT_DEFAULT), "speed");
-    cuda_check(cuda().cuEventCreate(&stop_, CU_EVENT_DEFAULT), "speed");
-  }
-  // Microseconds of work(turn), recorded `runs` times.
-  double median_us(size_t runs, const std::function<void(size_t, CUstream)>& work) const {
-    work(0, stream);
-    CudaGraph graph(0, {}, {}, {std::vector<CudaGraphPlace>(runs), work});
-    std::vector<double> times;
-    for (int i = 0; i < 9; ++i) {
-      cuda_check(cuda().cuEventRecord(start_, stream), "speed");
-      graph.launch({}, {}, stream);
-      cuda_check(cuda().cuEventRecord(stop_, stream), "speed");
-      cuda_check(cuda().cuEventSynchronize(stop_), "speed");
-      float ms = 0;
-      cuda_check(cuda().cuEventElapsedTime(&ms, start_, stop_), "speed");
-      if (i >= 2) times.push_back(1e3 * static_cast<double>(ms) / static_cast<double>(runs));
-    }
-    std::sort(times.begin(), times.end());
-    return times[times.size() / 2];
-  }
-
- private:
-  CUevent start_ = nullptr, stop_ = nullptr;
-};
 
 constexpr size_t kRuns = 12;
 
@@ -163,11 +110,11 @@ nlohmann::json time_one(const Case& c, const Clock& clock) {
   const Problem p = make_problem(*step.step->node, step.step->inputs, step.step->outputs, {}, plan.options);
   std::vector<std::vector<Memory>> inputs(2), outputs(2);
   for (size_t set = 0; set < 2; ++set) {
-    for (const TensorDesc& d : p.inputs) inputs[set].emplace_back(d, clock.stream);
+    // Integers pick rows of the table before them.
+    for (const TensorDesc& d : p.inputs) inputs[set].emplace_back(d, clock.stream, 1.0f, p.inputs[0].sizes[0]);
     for (const TensorDesc& d : p.outputs) outputs[set].emplace_back(d, clock.stream);
   }
-  const Memory workspace(TensorDesc::contiguous(DType::u8, {static_cast<int64_t>(step.launch->workspace_bytes()) + 1}),
-                         clock.stream);
+  const Memory workspace = speed::workspace(step.launch->workspace_bytes(), clock.stream);
   const auto work = [&](size_t turn, CUstream on) {
     std::vector<const void*> in;
     std::vector<void*> out;
@@ -177,8 +124,8 @@ nlohmann::json time_one(const Case& c, const Clock& clock) {
   };
   double bytes = 0;
   for (const TensorDesc& d : p.outputs) bytes += static_cast<double>(d.bytes());
-  // A table is read where the indices say: as much as the output.
-  for (const TensorDesc& d : p.inputs) bytes += std::min<double>(d.bytes(), p.outputs[0].bytes());
+  for (const TensorDesc& d : p.inputs)  // of a table as much as the output
+    bytes += static_cast<double>(std::min(d.bytes(), p.outputs[0].bytes()));
   const double before = copy_speed(clock), us = clock.median_us(kRuns, work), after = copy_speed(clock);
   const double copy = std::max(before, after), speed = bytes / us * 1e-3;
   return {{"case", c.label},
@@ -192,19 +139,11 @@ nlohmann::json time_one(const Case& c, const Clock& clock) {
           {"config", step.launch->config()}};
 }
 
-int time_all(const std::vector<std::string>& words) {
-  if (const Verdict here = cuda_here(); !here) {
-    std::fprintf(stderr, "kpt_rows_speed: %s\n", here.reason.c_str());
-    return 1;
-  }
-  const CudaGuard guard(0);
+void time_all(const std::string& commit, const std::vector<std::string>& words) {
   const Clock clock;
   const CudaDevice& gpu = cuda_devices().front();
   for (const Case& c : cases()) {
-    const std::string_view label = c.label;
-    if (!words.empty() && std::none_of(words.begin(), words.end(),
-                                       [&](const std::string& w) { return label.find(w) != std::string_view::npos; }))
-      continue;
+    if (!speed::wanted(c.label, words)) continue;
     nlohmann::json line;
     try {
       line = time_one(c, clock);
@@ -215,20 +154,21 @@ int time_all(const std::vector<std::string>& words) {
     line["gpu"] = gpu.name;
     line["driver"] = gpu.driver_version;
     line["clock_khz"] = gpu.clock_khz;
+    if (!commit.empty()) line["commit"] = commit;
     std::printf("%s\n", line.dump().c_str());
     std::fflush(stdout);
   }
-  return 0;
 }
 
 }  // namespace
 }  // namespace kpt
 
 int main(int argc, char** argv) {
-  try {
-    return kpt::time_all({argv + 1, argv + argc});
-  } catch (const kpt::Error& e) {
-    std::fprintf(stderr, "kpt_rows_speed: %s\n", e.what());
-    return 1;
+  std::vector<std::string> words(argv + 1, argv + argc);
+  std::string commit;
+  if (words.size() >= 2 && words[0] == "--commit") {
+    commit = words[1];
+    words.erase(words.begin(), words.begin() + 2);
   }
+  return kpt::speed::main_of("kpt_rows_speed", [&] { kpt::time_all(commit, words); });
 }
