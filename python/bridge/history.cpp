@@ -4,19 +4,11 @@
 #include <torch/custom_class.h>
 #include <torch/library.h>
 
+#include "guarded.h"
 #include "kpt/tracking/history_json.h"
 
 namespace kpt::bridge {
 namespace {
-
-template <class F>
-auto guarded(F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const Error& e) {
-    throw std::runtime_error(cat("KPT:", name(e.kind()), ": ", e.what()));
-  }
-}
 
 struct TorchHistory : torch::CustomClassHolder {
   TorchHistory(const std::string& path, const std::string& mode) : json(path, mode) {}

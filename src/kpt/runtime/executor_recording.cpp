@@ -15,7 +15,7 @@ constexpr size_t kSeen = 8;
 // Workspaces that a recording gives to steps of its own: cuBLASLt's products on an H200 ask for less.
 constexpr int64_t kOwnWorkspace = 1 << 20, kOwnWorkspaces = 64 << 20;
 
-int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+int64_t aligned(int64_t bytes) { return round_up(bytes, kWorkspaceAlignment); }
 
 }  // namespace
 

@@ -13,8 +13,6 @@ namespace kpt {
 
 namespace {
 
-int64_t round_up(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
 std::vector<BoundPlace> bind(const std::vector<ValuePlace>& places, const std::vector<Value*>& values,
                              const SymEnv& env) {
   std::vector<BoundPlace> out;
@@ -63,38 +61,22 @@ Solved solve(const Plan& plan, const Node& node, Problem problem) {
 namespace {
 
 void lay_out_arena(const Plan& plan, const SymEnv& env, Instance* out) {
-  std::vector<int64_t> slot_bytes(plan.slots.size(), 0);
-  for (const BufferInfo& b : plan.buffers)
-    if (b.kind == BufferKind::arena) {
-      auto& slot = slot_bytes[static_cast<size_t>(b.slot)];
-      slot = std::max(slot, b.bytes.eval(env));
-    }
-  std::vector<char> early(plan.slots.size(), false);
-  for (const BufferInfo& b : plan.buffers)
-    if (b.early) early[static_cast<size_t>(b.slot)] = true;
   Scratch& scratch = out->scratch;
   if (plan.scratch_output >= 0) {
     const int buffer = plan.output_buffers[static_cast<size_t>(plan.scratch_output)];
     scratch.room = plan.buffers[static_cast<size_t>(buffer)].bytes.eval(env);
     if (scratch.room <= kCopiedOutput) scratch.room = 0;
   }
-  std::vector<int64_t> slot_offset;
-  for (size_t slot = 0; slot < slot_bytes.size(); ++slot) {
-    const int64_t bytes = round_up(slot_bytes[slot]);
-    early[slot] = early[slot] && scratch.used + bytes <= scratch.room;
-    int64_t& end = early[slot] ? scratch.used : out->arena_bytes;
-    slot_offset.push_back(end);
-    end += bytes;
-  }
+  const SlotPlaces places = place_slots(plan.buffers, plan.slots.size(), env, scratch.room);
+  scratch.used = places.scratch_bytes;
+  out->arena_bytes = places.arena_bytes;
   for (const BufferInfo& b : plan.buffers) {
     const bool arena = b.kind == BufferKind::arena;
-    out->arena_offset.push_back(arena ? slot_offset[static_cast<size_t>(b.slot)] : -1);
-    scratch.holds.push_back(arena && early[static_cast<size_t>(b.slot)]);
+    const auto slot = static_cast<size_t>(std::max(0, b.slot));
+    out->arena_offset.push_back(arena ? places.offset[slot] : -1);
+    scratch.holds.push_back(arena && places.scratch[slot]);
   }
 }
-
-// Workspaces start on a line of their own, as an allocation's would.
-int64_t workspace_start(int64_t at) { return (at + 255) / 256 * 256; }
 
 void lay_out_workspaces(const Plan& plan, Instance* out) {
   int64_t early = 0;
@@ -104,7 +86,7 @@ void lay_out_workspaces(const Plan& plan, Instance* out) {
     most = std::max(most, bytes);
   }
   Scratch& scratch = out->scratch;
-  const int64_t start = workspace_start(scratch.used);
+  const int64_t start = round_up(scratch.used, kWorkspaceAlignment);
   if (early && start + early <= scratch.room) {
     scratch.workspace = start;
     scratch.used = start + early;

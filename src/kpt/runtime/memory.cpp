@@ -32,4 +32,24 @@ std::vector<Sym> assign_slots(std::vector<BufferInfo>& buffers, const SymEnv& hi
   return sizes;
 }
 
+SlotPlaces place_slots(const std::vector<BufferInfo>& buffers, size_t slots, const SymEnv& sizes, int64_t room) {
+  std::vector<int64_t> bytes(slots, 0);
+  SlotPlaces out;
+  out.scratch.assign(slots, false);
+  for (const BufferInfo& b : buffers) {
+    if (b.kind != BufferKind::arena) continue;
+    const auto slot = static_cast<size_t>(b.slot);
+    bytes[slot] = std::max(bytes[slot], b.bytes.eval(sizes));
+    out.scratch[slot] = b.early;  // of all its buffers or of none
+  }
+  for (size_t slot = 0; slot < slots; ++slot) {
+    const int64_t rounded = round_up(bytes[slot], kAlignment);
+    out.scratch[slot] = out.scratch[slot] && out.scratch_bytes + rounded <= room;
+    int64_t& end = out.scratch[slot] ? out.scratch_bytes : out.arena_bytes;
+    out.offset.push_back(end);
+    end += rounded;
+  }
+  return out;
+}
+
 }  // namespace kpt

@@ -65,8 +65,7 @@ class Planner {
     }
     place_outputs();
     find_lifetimes();
-    find_scratch();
-    plan_.slots = assign_slots(plan_.buffers, hints_);
+    assign_memory();
     return std::move(plan_);
   }
 
@@ -267,6 +266,27 @@ class Planner {
     }
   }
 
+  // Early buffers share slots with no others: a scratch that holds too few of them would enlarge the arena.
+  void assign_memory() {
+    plan_.slots = assign_slots(plan_.buffers, hints_);
+    find_scratch();
+    if (plan_.scratch_output < 0) return;
+    const auto arena_bytes = [&](const std::vector<BufferInfo>& buffers, size_t slots, int64_t room) {
+      return place_slots(buffers, slots, hints_, room).arena_bytes;
+    };
+    const int buffer = plan_.output_buffers[static_cast<size_t>(plan_.scratch_output)];
+    const int64_t room = plan_.buffers[static_cast<size_t>(buffer)].bytes.eval(hints_);
+    std::vector<BufferInfo> apart = plan_.buffers;
+    for (BufferInfo& b : apart) b.early = b.kind == BufferKind::arena && b.last < plan_.scratch_until;
+    std::vector<Sym> slots = assign_slots(apart, hints_);
+    if (arena_bytes(apart, slots.size(), room) < arena_bytes(plan_.buffers, plan_.slots.size(), 0)) {
+      plan_.buffers = std::move(apart);
+      plan_.slots = std::move(slots);
+    } else {
+      plan_.scratch_output = -1;
+    }
+  }
+
   void find_scratch() {
     if (!plan_.device->records()) return;
     int64_t most = kCopiedOutput;
@@ -276,7 +296,6 @@ class Planner {
       plan_.scratch_output = b.index;
       plan_.scratch_until = b.first;
     }
-    for (BufferInfo& b : plan_.buffers) b.early = b.kind == BufferKind::arena && b.last < plan_.scratch_until;
   }
 
   Plan plan_;

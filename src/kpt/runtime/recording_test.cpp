@@ -294,6 +294,23 @@ TEST_F(ScratchTest, OnlyWhatTheLastStepReadsIsInTheArena) {
   EXPECT_EQ(small->arena_bytes, 3 * 8 * 16 * 4);
 }
 
+// Early slots share nothing with later ones: where they do not fit the output, it is none's scratch.
+TEST_F(ScratchTest, AnOutputThatHoldsTooLittleIsNoScratch) {
+  const auto arena = [&](int64_t wide_output) {
+    const Plan plan =
+        make_plan(parse(cat("kpt.graph 1\ninput %x : f32[1024, 4096]\ninput %n : f32[4096, ", wide_output, "]\n",
+                            "%a = aten.relu(%x) : f32[1024, 4096]\n%b = aten.neg(%a) : f32[1024, 4096]\n",
+                            "%c = aten.relu(%b) : f32[1024, 4096]\n%y = aten.mm(%c, %n) : f32[1024, ", wide_output,
+                            "]\nreturn %y\n")),
+                  backend, {});
+    return std::pair(plan.scratch_output, make_instance(plan, plan.steps, {}, Effort::known)->arena_bytes);
+  };
+  constexpr int64_t kBytes = int64_t{1024} * 4096 * 4;
+  EXPECT_EQ(arena(2100), std::pair(-1, 2 * kBytes));  // %a and %c share
+  EXPECT_EQ(arena(4096), std::pair(-1, 2 * kBytes));  // room for one of %a and %b: nothing won
+  EXPECT_EQ(arena(8192), std::pair(0, kBytes));       // %a and %b in the output
+}
+
 TEST_F(ScratchTest, CallsRecordingsAndReplaysAreRightInEveryBlock) {
   std::vector<Tensor> blocks;
   for (int i = 0; i < 2; ++i) blocks.push_back(Tensor::empty(DType::f32, {kRows, kWide}));

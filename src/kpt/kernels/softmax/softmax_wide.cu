@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // softmax.h over rows of neighbouring elements that registers do not hold. With SLOTS a block keeps its row in shared
 // memory as it is stored and takes row after row: each comes and is summed while the one before is written, or memory
-// would wait for the exponentials (71 % of a copy, H200). Rows longer than that are read twice, a block a row. Defines: ROW, OUT, VEC (16 bytes of the row), THREADS, SLOTS (packs of
-// VEC that a thread keeps in shared memory), EXTRA (and in registers).
+// would wait for the exponentials (71 % of a copy, H200). Rows longer than that are read twice, a block a row.
+// Defines: ROW, OUT, VEC (16 bytes of the row), THREADS, SLOTS (packs of VEC that a thread keeps in shared memory),
+// EXTRA (and in registers).
 #include "kpt/kernels/lib/cuda/exponents.cuh"
 #include "kpt/kernels/lib/cuda/held.cuh"
 
@@ -80,8 +81,8 @@ inline void softmax(const Softmax& s, const ROW* x, OUT* y, int head, Exponents*
 
 #if SLOTS
 typedef Raw<ROW, VEC> Chunk;
-// Packs of a thread on their way before one is waited for. 50,257 elements with 512 threads a row, H200: 2 at 234 us, 4 at
-// 239, 8 at 241; 128,256 with 1024: 2 at 291, 4 at 289, 8 at 290.
+// Packs of a thread on their way before one is waited for. 50,257 elements with 512 threads a row, H200: 2 take 234 us,
+// 4 take 239 and 8 take 241; 128,256 with 1024: 2 take 291, 4 take 289, 8 take 290.
 constexpr int kFlight = SLOTS - 1 < THREADS / 256 ? SLOTS - 1 : THREADS / 256;
 
 // A row as its threads share it: `head` elements, chunks, and what is left, fewer than VEC before and behind.
@@ -91,7 +92,7 @@ struct Line {
   int head, chunks, edges;
 };
 
-// Rows `first`, `first` + step and so on. Packs can be moved at once in x, and in y where x allows it, in all rows alike.
+// Rows `first`, `first` + step and so on. Packs can be moved at once in x, and in y where x allows it, in all alike.
 inline void keep_rows(const Softmax& s, const ROW* x, OUT* y, u32 first, u32 step, Exponents (*slots)[THREADS / 32]) {
   extern __shared__ __align__(16) unsigned char kept[];
   const int t = threadIdx.x;
