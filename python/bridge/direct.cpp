@@ -121,7 +121,7 @@ PyObject* run(PyObject* capsule, PyObject* list) {
 PyObject* run_or_raise(PyObject* capsule, PyObject* list) {
   try {
     return run(capsule, list);
-  } catch (...) {
+  } catch (...) {  // nothing is swallowed: torch's own translation makes a Python error of whatever it is
     symbols().translate(std::current_exception());
     return nullptr;
   }

@@ -93,12 +93,17 @@ def library() -> ctypes.CDLL:
     return ctypes.CDLL(str(find_library()))
 
 
-def _direct_run(native: Any) -> Callable[[list[torch.Tensor]], list[torch.Tensor]] | None:
-    """`native.run` without the 2 us that a class method of torch's costs; None where python/bridge/direct.h says so."""
+@functools.cache
+def _make_direct_run() -> Any:
     make = ctypes.PyDLL(str(find_library())).kpt_direct_run
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_int64, ctypes.py_object, ctypes.c_int64]
+    return make
+
+
+def _direct_run(native: Any) -> Callable[[list[torch.Tensor]], list[torch.Tensor]] | None:
+    """`native.run` without TorchScript's class method around it; None where python/bridge/direct.h says so."""
     probe = torch.empty(0)
-    return make(native.address(), probe, probe._cdata)
+    return _make_direct_run()(native.address(), probe, probe._cdata)
 
 
 def _obey_environment() -> None:

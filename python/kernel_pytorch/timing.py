@@ -162,12 +162,12 @@ def _warm_up(call: Callable[[], object], budget_s: float) -> float:
     return last
 
 
-def _decided(timing: Timing, slow: bool) -> bool:
+def _decided(timing: Timing, few: bool) -> bool:
     """True where further rounds would hardly change the verdict: the interval lies clear of 1 by half its own width.
     Of the four ratios of two rounds of slow calls by the whole of it: noise around 1 does that in 0.3 % of cases
     (200,000 drawn from a normal distribution), and puts six ratios of three rounds above 1 in 1.6 %."""
     overall = timing.interval()
-    margin = (overall.high - overall.low) * (1.0 if slow else 0.5)
+    margin = (overall.high - overall.low) * (1.0 if few else 0.5)
     return overall.low - margin > 1.0 or overall.high + margin < 1.0
 
 
@@ -190,8 +190,8 @@ def paired(
         count = max(1, math.ceil(_MIN_MEASURE_NS / 1e6 / max(min(slow, fast), 1e-6)))
         repeats.append(count)
         expected += 2 * count * (slow + fast) / 1e3
-    slow = min_rounds * expected > budget_s
-    if slow:
+    few = min_rounds * expected > budget_s
+    if few:
         min_rounds = 3
     timing = Timing([ShapeTiming(c.shape) for c in contests], 0.0)
     for done in range(1, MAX_ROUNDS + 1):
@@ -204,7 +204,7 @@ def paired(
             progress(min(1.0, spent / budget_s))
         if done >= min_rounds and spent >= budget_s:
             break
-        if done >= (2 if slow else min_rounds) and _decided(timing, slow):
+        if done >= (2 if few else min_rounds) and _decided(timing, few):
             break
     timing.seconds = time.perf_counter() - start
     return timing
