@@ -24,7 +24,7 @@ constexpr bool kLittle = kHeld * sizeof(W) <= 32;
 // the code around takes.
 constexpr int kSumRegisters = kHeld + kHeld * 2 * (int)sizeof(W) / 4 + (kHeld < 32 ? 40 : 32);
 constexpr int kRowRegisters = kHeld * (int)sizeof(T) / 4 + (kLittle ? kHeld * 2 * (int)sizeof(W) / 4 : 0) +
-                              (kHeld < 32 ? 48 : 40);
+                              (kHeld < 32 || VEC < 4 ? 48 : 40);
 constexpr int kRegisters = RESIDUAL || VEC == 1 ? kSumRegisters : kRowRegisters;
 constexpr int kBlocks = 65536 / (kBlock * kRegisters) < 1 ? 1 : 65536 / (kBlock * kRegisters);
 
