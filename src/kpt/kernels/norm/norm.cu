@@ -22,7 +22,8 @@ constexpr int kBlock = THREADS <= 32 ? 128 : THREADS;
 constexpr bool kLittle = kHeld * sizeof(W) <= 32;
 // Registers for what is held, a sum in f32 with the weights as they are stored, or a row as it is stored, and for what
 // the code around takes.
-constexpr int kSumRegisters = kHeld + kHeld * 2 * (int)sizeof(W) / 4 + (kHeld < 32 ? 40 : 32);
+constexpr int kSumRegisters =
+    kHeld + kHeld * 2 * (int)sizeof(W) / 4 + (kHeld < 32 || __CUDA_ARCH__ < 900 ? 40 : 32);
 constexpr int kRowRegisters = kHeld * (int)sizeof(T) / 4 + (kLittle ? kHeld * 2 * (int)sizeof(W) / 4 : 0) +
                               (kHeld < 32 || VEC < 4 ? 48 : 40);
 constexpr int kRegisters = RESIDUAL || VEC == 1 ? kSumRegisters : kRowRegisters;
