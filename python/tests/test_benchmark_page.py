@@ -70,6 +70,13 @@ def test_systems_of_the_same_dtype_count_however_exact_ours_is() -> None:
     assert (won.rival, won.median) == ("compile:reduce-overhead", pytest.approx(0.5))
 
 
+def test_rivals_of_another_run_do_not_count() -> None:
+    before = record("won", "compile:max-autotune", 0.5)
+    before.date = "2025-12-31T00:00:00Z"
+    won = next(r for r in summary.ratios([before, *some()]) if r.row == "won")
+    assert (won.rival, won.median) == ("fast", pytest.approx(2.0))
+
+
 def test_the_last_line() -> None:
     lines = summary.lines(some())
     assert _LAST_LINE.match(lines[-1])

@@ -42,7 +42,8 @@ def interval(ours_ms: Sequence[float], rival_ms: Sequence[float]) -> tuple[float
 
 
 def rivals_of(ours: Record, row: list[Record]) -> list[Record]:
-    """The rivals that count, fastest first."""
+    """The rivals that count, fastest first: of the run that `ours` is of, for rounds of another are no pairs."""
+    row = [r for r in row if r.date == ours.date]
     eager = next((r.error for r in row if r.system == "eager" and r.error is not None), 0.0)
     bound = _SLACK * max(ours.error or 0.0, eager) + _FLOOR
     right = [r for r in row if not r.system.startswith("ours") and r.status == OK and r.timed]
