@@ -93,7 +93,9 @@ def make_case(name: str, program: Program, sample: Sample, result: Any, referenc
 
 def capture_fault(program: Program, case: Case) -> str | None:
     """Why the captured graph is not the original model, or None. Costs a run of the plain graph, and only where the
-    original lies further from the reference than rounding explains."""
+    original lies further from the reference than rounding explains. Both round: what the plain graph is off the
+    reference itself, which is the same function, is allowed twice (two such errors, apart from each other, differ by
+    1.4 of one). A decoder of 1,440 values with random bf16 weights was 0.11 off on an H200."""
     values = program.text.count(" = ")
     pairs = enumerate(zip(case.original, case.distances, strict=True))
     suspects = [i for i, (original, d) in pairs if not d.rel_rmse <= explained(original.dtype, values)]
@@ -101,8 +103,8 @@ def capture_fault(program: Program, case: Case) -> str | None:
         return None
     outputs = compile_plain(program).run(case.inputs)
     for i in suspects:
-        off = distance(outputs[i], case.original[i])
-        if not off.rel_rmse <= _SAME.get(case.original[i].dtype, 0.0):
+        off, rounding = distance(outputs[i], case.original[i]), distance(outputs[i], case.reference[i])
+        if not off.rel_rmse <= max(_SAME.get(case.original[i].dtype, 0.0), 2 * rounding.rel_rmse):
             return (
                 f"capture differs from the original: output {program.output_names[i]} of {case.name} is "
                 f"{off.rel_rmse:.1e} off before any change was made"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -73,6 +75,23 @@ def test_a_capture_that_is_another_function_is_found() -> None:
     result = sample.call(model) * 1.01
     case = judge.make_case("x", program, sample, result, compile_reference(program))
     assert "capture differs from the original" in judge.capture_fault(program, case)
+
+
+@pytest.mark.parametrize(("factor", "fault"), [(1.0, False), (1.001, True)])
+def test_two_roundings_of_one_function_are_no_fault(
+    monkeypatch: pytest.MonkeyPatch, factor: float, fault: bool
+) -> None:
+    program, model, sample = _program("mlp")
+    truth = compile_reference(program).run(program.flatten(sample))
+
+    torch.manual_seed(0)
+
+    def rounded() -> list[torch.Tensor]:  # further off than any f32 graph of few values
+        return [(t * (1 + 3e-4 * torch.randn(t.shape))).float() for t in truth]
+
+    monkeypatch.setattr(judge, "compile_plain", lambda program: SimpleNamespace(run=lambda inputs: rounded()))
+    case = judge.make_case("x", program, sample, rounded()[0] * factor, compile_reference(program))
+    assert (judge.capture_fault(program, case) is not None) == fault
 
 
 @pytest.mark.parametrize(
