@@ -266,7 +266,8 @@ class Planner {
     }
   }
 
-  // Early buffers share slots with no others: a scratch that holds too few of them would enlarge the arena.
+  // Early buffers share slots with no others: a scratch that holds too few of them would enlarge the arena. One that
+  // wins nothing there may still hold workspaces.
   void assign_memory() {
     plan_.slots = assign_slots(plan_.buffers, hints_);
     find_scratch();
@@ -279,11 +280,12 @@ class Planner {
     std::vector<BufferInfo> apart = plan_.buffers;
     for (BufferInfo& b : apart) b.early = b.kind == BufferKind::arena && b.last < plan_.scratch_until;
     std::vector<Sym> slots = assign_slots(apart, hints_);
-    if (arena_bytes(apart, slots.size(), room) < arena_bytes(plan_.buffers, plan_.slots.size(), 0)) {
+    if (arena_bytes(apart, slots.size(), room) <= arena_bytes(plan_.buffers, plan_.slots.size(), 0)) {
       plan_.buffers = std::move(apart);
       plan_.slots = std::move(slots);
     } else {
       plan_.scratch_output = -1;
+      plan_.scratch_until = 0;
     }
   }
 

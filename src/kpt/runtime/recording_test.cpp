@@ -307,7 +307,7 @@ TEST_F(ScratchTest, AnOutputThatHoldsTooLittleIsNoScratch) {
   };
   constexpr int64_t kBytes = int64_t{1024} * 4096 * 4;
   EXPECT_EQ(arena(2100), std::pair(-1, 2 * kBytes));  // %a and %c share
-  EXPECT_EQ(arena(4096), std::pair(-1, 2 * kBytes));  // room for one of %a and %b: nothing won
+  EXPECT_EQ(arena(4096), std::pair(0, 2 * kBytes));   // room for one of %a and %b: no less, and no more
   EXPECT_EQ(arena(8192), std::pair(0, kBytes));       // %a and %b in the output
 }
 
