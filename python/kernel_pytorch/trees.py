@@ -216,7 +216,7 @@ def _quick(made: Any, outputs: list[torch.Tensor], slots: list[int]) -> Callable
     constants = {key: value for key, value in vars(made).items() if id(value) not in place}
     if any(i is None for _, i in entries) or any(v is not None for v in constants.values()):
         return None
-    if any(type(key) is not str for key, _ in entries):
+    if any(type(key) is not str for key, _ in entries + fields):
         return None
     code = [
         "def quick(outputs):",

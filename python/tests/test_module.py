@@ -300,6 +300,22 @@ def test_hooks_are_called(mlp: Pair) -> None:
     assert len(seen) == 3
 
 
+def test_hooks_are_seen_when_the_counter_tells_of_them(mlp: Pair) -> None:
+    (_, fast), x = mlp, _x()
+    counter = ctypes.c_uint64(1)
+    fast.__dict__["_changes"] = counter
+    fast(x)
+    seen: list[str] = []
+    handle = fast.register_forward_hook(lambda *_: seen.append("own"))
+    counter.value += 1
+    fast(x)
+    assert seen == ["own"]
+    handle.remove()
+    counter.value += 1
+    fast(x)
+    assert seen == ["own"]
+
+
 def test_a_trace_is_of_the_original(mlp: Pair) -> None:
     (model, fast), x = mlp, _x()
     fast.requires_grad_(False)  # torch traces a function with no other weights
