@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kpt/cuda/graph.h"
-#include "kpt/kernels/kernel.h"
+#include "kpt/tensor/tensor.h"
 
 namespace kpt::speed {
 
