@@ -100,6 +100,32 @@ static bool add_emulated(const std::string& entry, std::set<std::string> defines
 #define SPLIT 0
 #include "kpt/kernels/attention/emulated.inc"
 
+#define KERNEL_NAMESPACE tile32_head64_alone
+#define ELEM bf16
+#define HEAD 64
+#define WARPS_M 2
+#define WARPS_N 4
+#define M_TILES 1
+#define BLOCK_N 128
+#define STAGES 2
+#define MIN_BLOCKS 1
+#define MASK 1
+#define SPLIT 0
+#include "kpt/kernels/attention/emulated.inc"
+
+#define KERNEL_NAMESPACE tile64_head128_alone
+#define ELEM f16
+#define HEAD 128
+#define WARPS_M 4
+#define WARPS_N 2
+#define M_TILES 1
+#define BLOCK_N 128
+#define STAGES 2
+#define MIN_BLOCKS 1
+#define MASK 0
+#define SPLIT 0
+#include "kpt/kernels/attention/emulated.inc"
+
 #define KERNEL_NAMESPACE tile16_head64
 #define ELEM bf16
 #define HEAD 64
@@ -391,6 +417,33 @@ TEST(AttentionCuda, WarpsAlongTheKeys) {
   check(c, "head 64, tile 16x64, warps 1x4, stages 3, heads 2 a tile, blocks 1");
   c.causal = true, c.order = {3, 2, 1, 0};
   check(c, "head 64, tile 16x64, warps 1x4, stages 3, heads 2 a tile, blocks 1");
+}
+
+TEST(AttentionCuda, EightWarpsWhereABlockIsAlone) {
+  Case c{.h = 2, .kv = 2, .s = 70, .t = 150, .kind = "key", .gpu = kH200};
+  check(c, "head 64, tile 32x128, warps 2x4, stages 2, blocks 6");
+  c.causal = true, c.layout = "bshd", c.order = {0, 2, 1, 3};
+  check(c, "head 64, tile 32x128, warps 2x4, stages 2, blocks 6");
+  c = {.dtype = DType::f16, .h = 2, .kv = 1, .s = 80, .t = 140, .d = 100, .e = 128, .gpu = {90, 4, 1 << 20, 232448}};
+  check(c, "head 128, tile 64x128, warps 4x2, stages 2, blocks 4");
+  c.causal = true;
+  check(c, "head 128, tile 64x128, warps 4x2, stages 2, blocks 4");
+}
+
+TEST(AttentionCuda, TilesOfRealShapes) {
+  const auto cut = [](const Case& c) {
+    std::vector<Tensor> inputs;
+    AttentionCall call;
+    EXPECT_TRUE(attention_call(problem_of(c, inputs), call));
+    const AttentionConfig a = attention_config(call, kH200);
+    return cat(a.rows, "x", a.block_n, " ", a.warps_m, "x", a.warps_n, " splits ", a.splits);
+  };
+  EXPECT_EQ(cut({.h = 12, .kv = 12, .s = 64, .t = 64}), "16x64 1x4 splits 1");
+  EXPECT_EQ(cut({.h = 16, .kv = 16, .s = 197, .t = 197}), "32x128 2x4 splits 1");
+  EXPECT_EQ(cut({.h = 16, .kv = 16, .s = 384, .t = 384}), "64x128 4x2 splits 1");
+  EXPECT_EQ(cut({.b = 32, .h = 16, .kv = 16, .s = 128, .t = 128}), "128x64 4x1 splits 1");
+  EXPECT_EQ(cut({.h = 8, .kv = 8, .s = 20, .t = 4096}), "16x64 1x4 splits 32");  // 16 blocks would read all keys
+  EXPECT_EQ(cut({.h = 32, .kv = 1, .s = 1, .t = 2048}), "16x64 1x4 splits 16");
 }
 
 TEST(AttentionCuda, SplitKeys) {
