@@ -106,8 +106,9 @@ void set_tiles(const AttentionProblem& p, int64_t pack, AttentionConfig& c) {
 }
 
 // No more blocks than multiprocessors: the time is that of one block, whose keys eight warps share, 128 at a time. On
-// an H200, 16 heads of 64: 128 keys took 3.3 us, by warps along the queries 5.1; 197 keys 4.7 and 7.3, 512 keys 8.5
-// and 15.3. Up to 64 keys, where one block of them is all, smaller tiles were faster.
+// an H200, 16 heads of 64: 128 keys took 3.3 us in 32 rows, 5.1 in tiles of four warps; 197 keys 4.7 and 7.3; 512 keys
+// in 64 rows 8.5 and 15.3; 96 heads and 128 keys in 128 rows 5.6 and 6.7. Up to 64 keys, where one block of them is
+// all, smaller tiles were faster.
 void cut_alone(const AttentionCall& call, const AttentionProblem& p, const GpuTraits& gpu, int64_t pack,
                AttentionConfig& out) {
   AttentionConfig c;
@@ -115,7 +116,7 @@ void cut_alone(const AttentionCall& call, const AttentionProblem& p, const GpuTr
   if (call.dtype == DType::f32 || c.head > 128 || p.s * pack <= 16 || p.t <= 64) return;
   c.block_n = 128;
   c.split_keys = p.t;
-  for (const auto& [rows, warps_m, warps_n] : {std::array{32, 2, 4}, std::array{64, 4, 2}}) {
+  for (const auto& [rows, warps_m, warps_n] : {std::array{32, 2, 4}, std::array{64, 4, 2}, std::array{128, 8, 1}}) {
     c.rows = rows, c.warps_m = warps_m, c.warps_n = warps_n;
     set_tiles(p, pack, c);
     set_shared_bytes(call.dtype, p, c);

@@ -126,6 +126,19 @@ static bool add_emulated(const std::string& entry, std::set<std::string> defines
 #define SPLIT 0
 #include "kpt/kernels/attention/emulated.inc"
 
+#define KERNEL_NAMESPACE tile128_head32_alone
+#define ELEM bf16
+#define HEAD 32
+#define WARPS_M 8
+#define WARPS_N 1
+#define M_TILES 1
+#define BLOCK_N 128
+#define STAGES 2
+#define MIN_BLOCKS 1
+#define MASK 2
+#define SPLIT 0
+#include "kpt/kernels/attention/emulated.inc"
+
 #define KERNEL_NAMESPACE tile16_head64
 #define ELEM bf16
 #define HEAD 64
@@ -428,6 +441,8 @@ TEST(AttentionCuda, EightWarpsWhereABlockIsAlone) {
   check(c, "head 128, tile 64x128, warps 4x2, stages 2, blocks 4");
   c.causal = true;
   check(c, "head 128, tile 64x128, warps 4x2, stages 2, blocks 4");
+  c = {.h = 2, .kv = 2, .s = 130, .t = 131, .d = 32, .e = 32, .kind = "bool", .gpu = {90, 4, 1 << 20, 232448}};
+  check(c, "head 32, tile 128x128, warps 8x1, stages 2, blocks 4");
 }
 
 TEST(AttentionCuda, TilesOfRealShapes) {
@@ -441,6 +456,7 @@ TEST(AttentionCuda, TilesOfRealShapes) {
   EXPECT_EQ(cut({.h = 12, .kv = 12, .s = 64, .t = 64}), "16x64 1x4 splits 1");
   EXPECT_EQ(cut({.h = 16, .kv = 16, .s = 197, .t = 197}), "32x128 2x4 splits 1");
   EXPECT_EQ(cut({.h = 16, .kv = 16, .s = 384, .t = 384}), "64x128 4x2 splits 1");
+  EXPECT_EQ(cut({.b = 8, .h = 12, .kv = 12, .s = 128, .t = 128}), "128x128 8x1 splits 1");
   EXPECT_EQ(cut({.b = 32, .h = 16, .kv = 16, .s = 128, .t = 128}), "128x64 4x1 splits 1");
   EXPECT_EQ(cut({.h = 8, .kv = 8, .s = 20, .t = 4096}), "16x64 1x4 splits 32");  // 16 blocks would read all keys
   EXPECT_EQ(cut({.h = 32, .kv = 1, .s = 1, .t = 2048}), "16x64 1x4 splits 16");
