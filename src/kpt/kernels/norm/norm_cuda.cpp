@@ -4,7 +4,7 @@
 namespace kpt {
 namespace {
 
-// Params of norm.cu and norm_wide.cu.
+// Params of norm.cu, norm_many.cu and norm_wide.cu.
 struct Params {
   uint32_t rows;
   int32_t width;
@@ -16,6 +16,17 @@ struct Params {
 const TensorDesc& input(const Problem& p, int i) { return p.inputs[static_cast<size_t>(i)]; }
 DType weight_type(const Problem& p, const Norm& n) {
   return n.w >= 0 ? input(p, n.w).dtype : n.b >= 0 ? input(p, n.b).dtype : input(p, n.x).dtype;
+}
+
+constexpr int kTogether = 3;     // rows that a block of norm_many.cu has at a time
+constexpr int64_t kRounds = 16;  // that make up for a last one of a few rows
+
+// The case that norm_many.cu was faster in: layer_norm, its rows in 256 threads of 32 elements.
+bool many_rows(const Problem& p, const Norm& n, const CudaRowShape& shape) {
+  const bool plain = !n.rms && n.residual < 0 && p.outputs.size() == 1 && n.w >= 0 && n.b >= 0;
+  if (!plain || shape.threads != 256 || shape.packs != 4 || shape.vec != 8) return false;
+  return size_of(weight_type(p, n)) == 2 && p.gpu.multiprocessors > 0 &&
+         n.rows >= kRounds * kTogether * p.gpu.multiprocessors;
 }
 
 Verdict supports(const Problem& p) {
@@ -43,25 +54,32 @@ CudaWork plan(const Problem& p) {
   if (p.outputs.size() > 1) params.sum = cuda_rows(p.outputs[1], n.leading);
 
   CudaCall call;
-  const std::string file = shape.packs ? "norm/norm.cu" : "norm/norm_wide.cu";
+  const bool many = many_rows(p, n, shape);
+  const std::string file = many ? "norm/norm_many.cu" : shape.packs ? "norm/norm.cu" : "norm/norm_wide.cu";
   call.program = {
       file,
       cuda_text(file),
       {cat("ROW=", cuda_type(t)), cat("WEIGHT=", cuda_type(w)), cat("VEC=", shape.vec), cat("THREADS=", shape.threads)},
       "norm_rows"};
-  if (shape.packs) {
-    call.program.defines.push_back(cat("PACKS=", shape.packs));
-    call.program.defines.push_back(cat("RESIDUAL=", n.residual >= 0 ? 1 : 0));
+  if (shape.packs) call.program.defines.push_back(cat("PACKS=", shape.packs));
+  if (many) {
+    call.program.defines.push_back(cat("GROUPS=", kTogether));
+    call.shape.grid[0] = static_cast<uint32_t>(p.gpu.multiprocessors);
+    call.shape.block[0] = static_cast<uint32_t>(kTogether * shape.threads);
+    call.shape.shared_bytes = static_cast<uint32_t>(2 * 2 * shape.threads * shape.packs * shape.vec);  // weight, bias
+  } else {
+    if (shape.packs) call.program.defines.push_back(cat("RESIDUAL=", n.residual >= 0 ? 1 : 0));
+    call.shape.grid[0] = cuda_blocks(n.rows, shape.block / shape.threads);
+    call.shape.block[0] = static_cast<uint32_t>(shape.block);
   }
-  call.shape.grid[0] = cuda_blocks(n.rows, shape.block / shape.threads);
-  call.shape.block[0] = static_cast<uint32_t>(shape.block);
   call.shape.overlap = true;
   const auto optional = [](int i) { return i < 0 ? null_param() : in_param(i); };
   call.params = {in_param(n.x),      optional(n.residual), optional(n.w),
                  optional(n.b),      out_param(0),         p.outputs.size() > 1 ? out_param(1) : null_param(),
                  value_param(params)};
   const std::string held = shape.packs ? cat(shape.packs, " x ", shape.vec, " elements each") : "two passes";
-  const std::string config = cat(shape.threads, " threads a row, ", held);
+  const std::string config =
+      cat(shape.threads, " threads a row, ", held, many ? cat(", blocks of ", kTogether, " rows that stay") : "");
   return {{call}, 0, config};
 }
 
