@@ -29,6 +29,10 @@ from .state import kept
 _SUSPECT = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 # The plain graph runs the same PyTorch kernels as the original; other strides may pick other loops, so not bit for bit.
 _SAME = {torch.float64: 1e-12, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+# What the plain graph is off f64, as rounding of its own, so many times may lie between it and the original: 1.4 where
+# both round alike. A Llama-sized decoder with random bf16 weights, three tokens, on an H200: the plain graph 0.055 off
+# f64, the original 0.096, 0.093 between them; 0.11 between them in another process.
+_COARSER = 3
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,8 @@ def make_case(name: str, program: Program, sample: Sample, result: Any, referenc
 
 def capture_fault(program: Program, case: Case) -> str | None:
     """Why the captured graph is not the original model, or None. Costs a run of the plain graph, and only where the
-    original lies further from the reference than rounding explains. Both round: what the plain graph is off the
-    reference itself, which is the same function, is allowed twice (two such errors, apart from each other, differ by
-    1.4 of one). A Llama-sized decoder with random bf16 weights was 0.11 off the original at one size (H200)."""
+    original lies further from the reference than rounding explains. Both round, the original perhaps more coarsely:
+    what the plain graph is off the reference itself, which is the same function, is allowed _COARSER times."""
     values = program.text.count(" = ")
     pairs = enumerate(zip(case.original, case.distances, strict=True))
     suspects = [i for i, (original, d) in pairs if not d.rel_rmse <= explained(original.dtype, values)]
@@ -104,7 +107,7 @@ def capture_fault(program: Program, case: Case) -> str | None:
     outputs = compile_plain(program).run(case.inputs)
     for i in suspects:
         off, rounding = distance(outputs[i], case.original[i]), distance(outputs[i], case.reference[i])
-        if not off.rel_rmse <= max(_SAME.get(case.original[i].dtype, 0.0), 2 * rounding.rel_rmse):
+        if not off.rel_rmse <= max(_SAME.get(case.original[i].dtype, 0.0), _COARSER * rounding.rel_rmse):
             return (
                 f"capture differs from the original: output {program.output_names[i]} of {case.name} is "
                 f"{off.rel_rmse:.1e} off before any change was made"

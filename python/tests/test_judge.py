@@ -86,11 +86,11 @@ def test_two_roundings_of_one_function_are_no_fault(
 
     torch.manual_seed(0)
 
-    def rounded() -> list[torch.Tensor]:  # further off than any f32 graph of few values
-        return [(t * (1 + 3e-4 * torch.randn(t.shape))).float() for t in truth]
+    def rounded(by: float) -> list[torch.Tensor]:  # further off than any f32 graph of few values
+        return [(t * (1 + by * torch.randn(t.shape))).float() for t in truth]
 
-    monkeypatch.setattr(judge, "compile_plain", lambda program: SimpleNamespace(run=lambda inputs: rounded()))
-    case = judge.make_case("x", program, sample, rounded()[0] * factor, compile_reference(program))
+    monkeypatch.setattr(judge, "compile_plain", lambda program: SimpleNamespace(run=lambda inputs: rounded(3e-4)))
+    case = judge.make_case("x", program, sample, rounded(6e-4)[0] * factor, compile_reference(program))
     assert (judge.capture_fault(program, case) is not None) == fault
 
 
