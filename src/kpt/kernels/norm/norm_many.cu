@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // norm.h for layer_norm of many long rows of 2-byte elements: one block a multiprocessor stays and takes GROUPS rows at
 // a time, the next ones on their way, with the weights in shared memory, where norm.cu reads them from the L2 cache for
-// each row. 16,384 rows of 8192 in bf16 on an H200: 141 us, norm.cu 150; shorter rows and rms_norm were slower so.
+// each row. 16,384 rows of 8192 in bf16 on an H200: 147 us, norm.cu 150; shorter rows and rms_norm were slower so.
 // Defines: ROW (type of x, y), WEIGHT (of weight, bias), VEC, PACKS, THREADS (of a row), GROUPS.
 #include "kpt/kernels/lib/cuda/held.cuh"
 
