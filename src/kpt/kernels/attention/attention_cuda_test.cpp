@@ -9,6 +9,8 @@
 #include <limits>
 #include <set>
 
+#include "kpt/base/threads.h"
+#include "kpt/cuda/nvrtc.h"
 #include "kpt/kernels/conformance.h"
 #include "kpt/kernels/lib/cpu/test_util.h"
 #include "kpt/kernels/lib/cuda/emulate.h"
@@ -460,6 +462,31 @@ TEST(AttentionCuda, TilesOfRealShapes) {
   EXPECT_EQ(cut({.b = 32, .h = 16, .kv = 16, .s = 128, .t = 128}), "128x64 4x1 splits 1");
   EXPECT_EQ(cut({.h = 8, .kv = 8, .s = 20, .t = 4096}), "16x64 1x4 splits 32");  // 16 blocks would read all keys
   EXPECT_EQ(cut({.h = 32, .kv = 1, .s = 1, .t = 2048}), "16x64 1x4 splits 16");
+}
+
+// Conformance's cases are small: few of them take the tiles of many blocks.
+TEST(AttentionCuda, TilesOfManyBlocksCompileWithoutSpills) {
+  if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
+  std::vector<std::pair<CudaWork, int>> works;
+  std::set<std::string> tiles;
+  for (const char* kind : {"none", "key", "bool"})
+    for (int64_t head : {64, 128})
+      for (int64_t rows : {128, 60, 30}) {
+        const Case c{.b = 40, .h = 8, .kv = 8, .s = rows, .t = 70, .d = head, .e = head, .kind = kind, .gpu = kH200};
+        std::vector<Tensor> inputs;
+        AttentionCall call;
+        ASSERT_TRUE(attention_call(problem_of(c, inputs), call));
+        const AttentionConfig a = attention_config(call, kH200);
+        tiles.insert(cat(a.rows, " ", a.warps_m, "x", a.warps_n));
+        for (int arch : {80, 90, 100}) works.emplace_back(attention_cuda_work(call, kH200), arch);
+      }
+  EXPECT_EQ(tiles, (std::set<std::string>{"128 4x1", "64 4x1", "32 2x2"}));
+  std::vector<std::string> faults(works.size());
+  parallel(static_cast<int64_t>(works.size()), 2, [&](int64_t i, int) {
+    const auto at = static_cast<size_t>(i);
+    faults[at] = check_cuda_work(works[at].first, works[at].second);
+  });
+  for (const std::string& fault : faults) EXPECT_EQ(fault, "");
 }
 
 TEST(AttentionCuda, SplitKeys) {
