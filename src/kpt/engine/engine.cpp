@@ -126,6 +126,7 @@ std::vector<Pass> all_passes() {
                     [](Graph& g, PassContext& c) { run_fusions(g, c, fusion_registry()); }});
   // Attention written out by hand becomes kpt.attention only in fusion: its mask is recognised then.
   add_again(passes, "recognise_masks", kFusionOrder + 1);
+  add_again(passes, "cse", kFusionOrder + 2);  // what fusions of several layers made alike, before it is grouped
   passes.push_back(
       {"group_pointwise", kFusionOrder + 10, "leftover pointwise nodes into generated loops", group_pointwise});
   add_again(passes, "cse", kFusionOrder + 20);

@@ -36,10 +36,18 @@ Verdict mask_fits(Match& m, const TensorType& scores) {
     m.attrs["hidden"] = Attr(*hidden);
     m.types["m"] = {scores.dtype, mask->type.sizes};
   }
-  const auto both = broadcast(scores.sizes, mask->type.sizes);
+  std::vector<Sym> sizes = mask->type.sizes;
+  if (const Value* bias = m.value_or_null("bias")) {
+    if (bias->type.dtype != scores.dtype) return no("the bias is ", bias->type.dtype, ", the scores ", scores.dtype);
+    const auto sum = broadcast(bias->type.sizes, sizes);
+    if (!sum) return no("the bias ", bias->type, " does not broadcast with the mask ", mask->type);
+    sizes = *sum;
+    m.types["m"] = {scores.dtype, sizes};
+  }
+  const auto both = broadcast(scores.sizes, sizes);
   if (!both || *both != scores.sizes) return no("the mask ", mask->type, " does not broadcast to the scores ", scores);
-  std::vector<Sym> shape(static_cast<size_t>(4 - mask->type.rank()), Sym(1));
-  shape.insert(shape.end(), mask->type.sizes.begin(), mask->type.sizes.end());
+  std::vector<Sym> shape(4 - sizes.size(), Sym(1));
+  shape.insert(shape.end(), sizes.begin(), sizes.end());
   m.attrs["mask_shape"] = as_list(shape);
   return yes();
 }
