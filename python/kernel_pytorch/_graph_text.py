@@ -216,6 +216,12 @@ class Writer:
         if is_mutable(target):
             self._renamed(node)
             return
+        if target is torch.ops.aten.cat.default:
+            parts = _parts(node)
+            if len(parts) == 1:
+                self.names[node] = self.names[parts[0]]
+                return
+            node.args = (parts, *node.args[1:])
         self._emit(node, target)
 
     def _write(self, node: torch.fx.Node):
@@ -372,6 +378,15 @@ class Writer:
         result = self.graph(module.graph, module)
         results = result if isinstance(result, (list, tuple)) else [result]
         self.names[node] = [self.names.get(r) for r in results]
+
+
+def _parts(cat: torch.fx.Node) -> list[torch.fx.Node]:
+    """What it joins, but for f32[0] and the like among tensors of other ranks, which PyTorch passes over: so a cache of
+    transformers begins."""
+    whole, result = list(cat.args[0]), cat.meta["val"]
+    parts = [p for p in whole if p.meta["val"].dim() == result.dim()]
+    kept = any(p.meta["val"].dtype is result.dtype for p in parts)  # what is passed over still counts for the dtype
+    return parts if kept else whole
 
 
 def _row_major(node: torch.fx.Node) -> bool:

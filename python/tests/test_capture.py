@@ -455,6 +455,21 @@ def test_nested_inputs():
         captured.inputs.flatten((), {"batch": {"x": [torch.ones(2, 3)]}})
 
 
+def test_what_cat_passes_over_is_not_written():
+    def joined(x: torch.Tensor, y: torch.Tensor):
+        nothing = torch.tensor([], dtype=x.dtype, device=x.device)
+        return torch.cat([nothing, x], dim=-2), torch.cat([x, nothing, y], dim=1), torch.cat([nothing, y + 1], dim=0)
+
+    captured = of(joined, torch.randn(2, 3, 4), torch.randn(2, 5, 4), dynamic="none")
+    assert line(captured, "aten.cat") == "%cat_1 = aten.cat([%args_0, %args_1], dim=1) : f32[2, 8, 4]"
+    assert captured.text.endswith("\nreturn %args_0, %cat_1, %add\n")
+
+
+def test_what_decides_the_dtype_of_cat_stays():
+    captured = of(lambda x: torch.cat([torch.tensor([]), x]), torch.ones(2, 3, dtype=torch.bfloat16), dynamic="none")
+    assert line(captured, "aten.cat").endswith(", %args_0], dim=0) : f32[2, 3]")
+
+
 def test_unused_input_stays_an_input():
     captured = of(lambda x, y: x + 1, torch.randn(2, 3), torch.randn(2, 3))
     assert captured.input_names == ["args_0", "args_1"]

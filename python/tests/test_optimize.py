@@ -46,6 +46,32 @@ def test_samples_of_a_huggingface_model_are_derived(family: Family) -> None:
     assert fast.report.samples[0]["shape"] == normalise(family.model, None)[0].describe()
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_decoder_returns_the_cache_that_it_fills(kind: str) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.cache_utils import DynamicCache
+
+    torch.manual_seed(0)
+    layers = {"n_embd": 32, "n_layer": 2, "n_head": 4} if kind == "gpt2" else {"num_hidden_layers": 2}
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4} if kind == "llama" else {}
+    config = AutoConfig.for_model(kind, vocab_size=99, bos_token_id=0, eos_token_id=0, **layers, **sizes)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    ids = torch.randint(99, (2, 7))
+    fast = kpt.auto_optimize(model, {"input_ids": ids})
+    assert fast.report.kept, fast.report.reason
+    with torch.inference_mode():
+        old, new = model(input_ids=ids), fast(input_ids=ids)
+        assert isinstance(new.past_key_values, DynamicCache)
+        assert close(new.logits, old.logits)
+        for ours, theirs in zip(new.past_key_values.layers, old.past_key_values.layers, strict=True):
+            assert close(ours.keys, theirs.keys) and close(ours.values, theirs.values)
+        # The cache is the caller's: a step by the original goes on from it.
+        step = {"input_ids": ids[:, :1], "use_cache": True}
+        old, new = (model(**step, past_key_values=o.past_key_values) for o in (old, new))
+    assert close(new.logits, old.logits)
+    assert new.past_key_values.get_seq_length() == 8
+
+
 def test_no_sample_for_a_plain_model_says_what_to_pass() -> None:
     with pytest.raises(kpt.InputError, match=r"got no sample_inputs .* try sample_inputs=x"):
         kpt.auto_optimize(nn.Linear(4, 4))
