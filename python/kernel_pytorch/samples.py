@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,9 +89,23 @@ def _one(value: Any, name: str) -> Sample:
             "a tensor, a tuple of arguments or a dict of keyword arguments (or a list of such)",
             "sample_inputs=torch.randn(8, 16) for a model of one tensor",
         )
+    _refuse_growing(sample, name)
     if not sample.tensors():
         raise input_error("auto_optimize", f"{name} without a tensor", "the tensors of a typical call", "real inputs")
     return sample
+
+
+def _refuse_growing(sample: Sample, name: str) -> None:
+    """Each call with such a cache makes it longer: no two runs of the sample would be the same call."""
+    library = sys.modules.get("transformers.cache_utils")
+    values = [*sample.args, *sample.kwargs.values()]
+    if library is not None and any(isinstance(value, library.DynamicCache) for value in values):
+        raise input_error(
+            "auto_optimize",
+            f"{name} with a DynamicCache, which every call makes longer",
+            "a call that starts its own cache",
+            "the call without past_key_values; calls with one are run by the original",
+        )
 
 
 def _derive(model: torch.nn.Module) -> Sample:

@@ -65,9 +65,13 @@ def test_a_decoder_returns_the_cache_that_it_fills(kind: str) -> None:
         assert close(new.logits, old.logits)
         for ours, theirs in zip(new.past_key_values.layers, old.past_key_values.layers, strict=True):
             assert close(ours.keys, theirs.keys) and close(ours.values, theirs.values)
-        # The cache is the caller's: a step by the original goes on from it.
-        step = {"input_ids": ids[:, :1], "use_cache": True}
-        old, new = (model(**step, past_key_values=o.past_key_values) for o in (old, new))
+        with pytest.raises(kpt.InputError, match="a DynamicCache, which every call makes longer"):
+            kpt.auto_optimize(model, {"input_ids": ids, "past_key_values": old.past_key_values})
+        assert old.past_key_values.get_seq_length() == 7
+        # The cache is the caller's: the next step, which is another call, goes on from it.
+        old = model(input_ids=ids[:, :1], past_key_values=old.past_key_values)
+        with pytest.warns(RuntimeWarning, match="runs the original model"):
+            new = fast(input_ids=ids[:, :1], past_key_values=new.past_key_values)
     assert close(new.logits, old.logits)
     assert new.past_key_values.get_seq_length() == 8
 
