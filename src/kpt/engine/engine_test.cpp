@@ -304,5 +304,19 @@ TEST(Engine, WidenedGraphComputesInF64AndKeepsTheInputsDtype) {
   EXPECT_NEAR(y.at(0), expected + q * k, 1e-12);
 }
 
+// aten.div of integers gives f32 whatever the graph says of its result.
+TEST(Engine, WidenedIntegersAreCastBeforeTheyBecomeFloats) {
+  const std::string text =
+      print(widen_to_f64(parse("kpt.graph 1\ninput %i : i64[3]\ninput %b : bool[3]\n"
+                               "%d = aten.div.Tensor(%i, 3) : f32[3]\n"
+                               "%w = aten.where.self(%b, 0.5, 1.5) : f32[3]\n"
+                               "%c = aten._to_copy(%i, dtype=f32) : f32[3]\n"
+                               "%n = aten.add.Tensor(%i, 1) : i64[3]\nreturn %d, %w, %c, %n\n")));
+  for (const char* want : {"%f64.i = aten._to_copy(%i, dtype=f64) : f64[3]", "%d = aten.div.Tensor(%f64.i, 3) : f64[3]",
+                           "%w = aten.where.self(%b, 0.5, 1.5) : f64[3]", "%c = aten._to_copy(%i, dtype=f64) : f64[3]",
+                           "%n = aten.add.Tensor(%i, 1) : i64[3]"})
+    EXPECT_NE(text.find(want), std::string::npos) << want << "\n" << text;
+}
+
 }  // namespace
 }  // namespace kpt

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/engine/engine.h"
 
+#include <algorithm>
+
 namespace kpt {
 
 namespace {
@@ -21,6 +23,16 @@ Value* cast(Graph& graph, Value* of, Node* before, const SourceLoc& loc) {
 }
 
 bool is_gather(const Node& node) { return node.op == "aten.embedding"; }
+
+// Integers divided, multiplied by 0.5 or under a root become PyTorch's default float, f32, whatever the result's type
+// says here: only a cast before makes them f64.
+bool makes_default_float(const Node& node) {
+  if (node.inputs.empty() || node.outputs.size() != 1 || !is_float(node.out()->type.dtype)) return false;
+  const bool told = std::any_of(node.kwargs.begin(), node.kwargs.end(),
+                                [](const auto& kw) { return kw.first == "dtype" && kw.second.template is<DType>(); });
+  return !told &&
+         std::none_of(node.inputs.begin(), node.inputs.end(), [](const Value* in) { return is_float(in->type.dtype); });
+}
 
 }  // namespace
 
@@ -63,6 +75,11 @@ Graph widen_to_f64(const Graph& graph) {
       }
       wide.take_name(widened, node->out());
       continue;
+    }
+    if (makes_default_float(*node)) {
+      const std::vector<Value*> integers = node->inputs;
+      for (Value* in : integers)
+        if (in->type.dtype != DType::boolean) wide.replace_uses_in(node, in, cast(wide, in, node, node->loc));
     }
     for (Value* out : node->outputs)
       if (is_float(out->type.dtype)) out->type.dtype = DType::f64;
