@@ -232,12 +232,28 @@ def _by_argument(model: nn.Module, dynamic: tuple):
 
 
 def _register_caches(model: nn.Module):
-    """Lets key/value caches of transformers be outputs: the library's own registration of DynamicCache."""
+    """Lets key/value caches of transformers be outputs: the library's own registration of DynamicCache, and two of
+    them as encoders with decoders return."""
     modeling = sys.modules.get("transformers.modeling_utils")
-    if modeling is not None and isinstance(model, modeling.PreTrainedModel):
-        from transformers.integrations.executorch import register_dynamic_cache_export_support
+    if modeling is None or not isinstance(model, modeling.PreTrainedModel):
+        return
+    from transformers.cache_utils import EncoderDecoderCache
+    from transformers.integrations.executorch import register_dynamic_cache_export_support
 
-        register_dynamic_cache_export_support()
+    register_dynamic_cache_export_support()
+    pytree = torch.utils._pytree
+    if EncoderDecoderCache not in pytree.SUPPORTED_NODES:
+        names = ("self_attention_cache", "cross_attention_cache")
+        pytree.register_pytree_node(
+            EncoderDecoderCache,
+            lambda cache: ([getattr(cache, name) for name in names], None),
+            lambda caches, _: EncoderDecoderCache(*caches),
+            serialized_type_name=f"{EncoderDecoderCache.__module__}.{EncoderDecoderCache.__name__}",
+            flatten_with_keys_fn=lambda cache: (
+                [(pytree.GetAttrKey(name), getattr(cache, name)) for name in names],
+                None,
+            ),
+        )
 
 
 def _functionalised(ep):

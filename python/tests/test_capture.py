@@ -470,6 +470,45 @@ def test_what_decides_the_dtype_of_cat_stays():
     assert line(captured, "aten.cat").endswith(", %args_0], dim=0) : f32[2, 3]")
 
 
+def test_a_window_that_holds_all_tokens_is_no_slice():
+    captured = of(lambda x: x[:, -4095:] + 1, torch.randn(2, 16, 3))
+    assert ops(captured) == ["aten.add.Tensor"]
+    assert symbols(captured)["s"][1] <= 4095
+    part = of(lambda x: x[:, -3:] + 1, torch.randn(2, 16, 3))
+    assert ops(part) == ["aten.slice.Tensor", "aten.add.Tensor"]
+    every_other = of(lambda x: x[:, ::2] + 1, torch.randn(2, 1, 3), dynamic="none")
+    assert ops(every_other) == ["aten.slice.Tensor", "aten.add.Tensor"]
+
+
+def test_a_number_that_is_drawn_for_training_alone_is_no_obstacle():
+    class Drops(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            chance = torch.rand([])
+            return x if self.training and chance < 0.1 else x + 1
+
+    captured = capture(Drops().eval(), (torch.randn(2, 3),))
+    assert ops(captured) == ["aten.add.Tensor"]
+
+
+def test_caches_of_an_encoder_with_a_decoder():
+    from transformers import BartConfig, BartForConditionalGeneration
+    from transformers.cache_utils import EncoderDecoderCache
+
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    sizes |= {"encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    model = BartForConditionalGeneration(BartConfig(d_model=8, vocab_size=50, **sizes)).eval()
+    call = {"input_ids": torch.full((2, 5), 4), "decoder_input_ids": torch.full((2, 3), 5)}
+    captured = capture(model, (), call)
+    original = model(**call)
+    rebuilt = captured.outputs.unflatten(captured.outputs.tensors(original))
+    assert type(rebuilt) is type(original)
+    cache, before = rebuilt.past_key_values, original.past_key_values
+    assert isinstance(cache, EncoderDecoderCache)
+    assert cache.is_updated == before.is_updated == {0: True}
+    assert cache.get_seq_length() == 3
+    assert torch.equal(cache.cross_attention_cache.layers[0].keys, before.cross_attention_cache.layers[0].keys)
+
+
 def test_unused_input_stays_an_input():
     captured = of(lambda x, y: x + 1, torch.randn(2, 3), torch.randn(2, 3))
     assert captured.input_names == ["args_0", "args_1"]
