@@ -46,15 +46,17 @@ def test_samples_of_a_huggingface_model_are_derived(family: Family) -> None:
     assert fast.report.samples[0]["shape"] == normalise(family.model, None)[0].describe()
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
 def test_a_decoder_returns_the_cache_that_it_fills(kind: str) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.cache_utils import DynamicCache
 
     torch.manual_seed(0)
     layers = {"n_embd": 32, "n_layer": 2, "n_head": 4} if kind == "gpt2" else {"num_hidden_layers": 2}
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4} if kind == "llama" else {}
-    config = AutoConfig.for_model(kind, vocab_size=99, bos_token_id=0, eos_token_id=0, **layers, **sizes)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = AutoConfig.for_model(
+        kind, vocab_size=99, bos_token_id=0, eos_token_id=0, **layers, **({} if kind == "gpt2" else sizes)
+    )
     model = AutoModelForCausalLM.from_config(config).eval()
     ids = torch.randint(99, (2, 7))
     fast = kpt.auto_optimize(model, {"input_ids": ids})
