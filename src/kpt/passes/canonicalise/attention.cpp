@@ -7,13 +7,14 @@
 namespace kpt::canonical {
 namespace {
 
-// True where the four tensors are what kpt.attention takes; PyTorch's form also broadcasts batches and lower ranks.
+// True where the four tensors are what kpt.attention takes; PyTorch's form also broadcasts batches and lower ranks. One
+// key head for all query heads is broadcast without enable_gqa, too.
 bool fits(const Value* q, const Value* k, const Value* v, bool gqa) {
   if (!q || !k || !v || q->type.rank() != 4 || k->type.rank() != 4 || v->type.rank() != 4) return false;
   if (!is_float(q->type.dtype) || q->type.dtype != k->type.dtype || q->type.dtype != v->type.dtype) return false;
   const auto &qs = q->type.sizes, &ks = k->type.sizes, &vs = v->type.sizes;
   if (qs[0] != ks[0] || ks[0] != vs[0] || ks[1] != vs[1] || ks[2] != vs[2] || qs[3] != ks[3]) return false;
-  return gqa ? qs[1].exact_div(ks[1]).has_value() : qs[1] == ks[1];
+  return gqa || ks[1] == Sym(1) ? qs[1].exact_div(ks[1]).has_value() : qs[1] == ks[1];
 }
 
 bool attention(Site& s) {

@@ -2,6 +2,7 @@
 // Views, identities and casts.
 #include <algorithm>
 
+#include "kpt/base/dims.h"
 #include "kpt/passes/canonicalise/canonicalise.h"
 
 namespace kpt::canonical {
@@ -68,6 +69,20 @@ bool to_expand(Site& s) {
   const bool folds = x->type.sizes == s.out().sizes || (x->producer && x->producer->op == "aten.expand");
   if (s.node.op == "aten.expand" && !folds && same_kwargs(s.node.kwargs, form)) return false;
   return s.become(s.rw.expand(x, s.out().sizes));
+}
+
+// Each element of a dimension several times, one behind the other.
+bool repeat_interleave(Site& s) {
+  Value* x = s.x();
+  const Attr times = s.kw("repeats");
+  if (!x || s.kw("dim").is_none() || !times.is<Sym>() || !times.as<Sym>().is_const() || x->type.rank() >= kMaxRank)
+    return false;
+  std::vector<Sym> sizes = x->type.sizes;
+  const int64_t behind = s.dim("dim", 0, x->type.rank()) + 1;
+  sizes.insert(sizes.begin() + behind, Sym(1));
+  Value* apart = s.rw.reshape(x, sizes);
+  sizes[static_cast<size_t>(behind)] = times.as<Sym>();
+  return s.become(s.rw.reshape(s.rw.expand(apart, sizes), s.out().sizes));
 }
 
 // The first element a slice takes, as 0 <= start <= size; none where the symbols leave it open.
@@ -198,6 +213,7 @@ void add_view_rules(Rules& rules) {
                               "aten.movedim.int", "aten.movedim.intlist", "aten.swapaxes"})
     rules[op] = to_permute;
   for (std::string_view op : {"aten.expand", "aten.expand_as", "aten.broadcast_to"}) rules[op] = to_expand;
+  rules["aten.repeat_interleave.self_int"] = repeat_interleave;
   for (std::string_view op : {"aten.slice.Tensor", "aten.narrow"}) rules[op] = to_slice;
   for (std::string_view op :
        {"aten.split.Tensor", "aten.split.sizes", "aten.split_with_sizes", "aten.chunk", "aten.tensor_split.sections",
