@@ -3,18 +3,7 @@
 // Defines: ROW (type of x, residual, y, sum), WEIGHT (of weight, bias), RESIDUAL (0: there is none, and no sum), VEC,
 // PACKS, THREADS (power of two; a block has 128 threads, or a smaller power of two, where a row needs at most a warp,
 // else it is one row).
-#include "kpt/kernels/lib/cuda/held.cuh"
-
-typedef ROW T;
-typedef WEIGHT W;
-
-struct Norm {
-  u32 rows;
-  i32 width;  // at most THREADS * PACKS * VEC
-  f32 eps;
-  i32 rms;
-  Rows x, residual, y, sum;
-};
+#include "kpt/kernels/norm/arguments.cuh"
 
 constexpr int kHeld = PACKS * VEC;
 constexpr int kBlock = THREADS <= 32 ? 128 : THREADS;

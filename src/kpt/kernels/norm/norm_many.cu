@@ -3,18 +3,7 @@
 // a time, the next ones on their way, with the weights in shared memory, where norm.cu reads them from the L2 cache for
 // each row. 16,384 rows of 8192 in bf16 on an H200: 147 us, norm.cu 150; shorter rows and rms_norm were slower so.
 // Defines: ROW (type of x, y), WEIGHT (of weight, bias), VEC, PACKS, THREADS (of a row), GROUPS.
-#include "kpt/kernels/lib/cuda/held.cuh"
-
-typedef ROW T;
-typedef WEIGHT W;
-
-struct Norm {
-  u32 rows;
-  i32 width;  // at most THREADS * PACKS * VEC
-  f32 eps;
-  i32 rms;  // no
-  Rows x, residual, y, sum;
-};
+#include "kpt/kernels/norm/arguments.cuh"
 
 constexpr int kHeld = PACKS * VEC, kSpace = THREADS * kHeld;  // elements: of a thread, of a row
 

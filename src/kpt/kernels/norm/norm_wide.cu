@@ -2,18 +2,7 @@
 // norm.h for rows that registers do not hold: a block a row, read twice. Mean and squared deviations of what a thread
 // has in hand are computed in two passes and merged as Chan, Golub and LeVeque (1983) do: no digits are lost.
 // Defines: ROW, WEIGHT, VEC, THREADS.
-#include "kpt/kernels/lib/cuda/held.cuh"
-
-typedef ROW T;
-typedef WEIGHT W;
-
-struct Norm {
-  u32 rows;
-  i32 width;
-  f32 eps;
-  i32 rms;
-  Rows x, residual, y, sum;
-};
+#include "kpt/kernels/norm/arguments.cuh"
 
 constexpr int kHeld = 16, kPacks = kHeld / VEC;
 
