@@ -98,14 +98,16 @@ def _one(value: Any, name: str) -> Sample:
 def _refuse_growing(sample: Sample, name: str) -> None:
     """Each call with such a cache makes it longer: no two runs of the sample would be the same call."""
     library = sys.modules.get("transformers.cache_utils")
-    values = [*sample.args, *sample.kwargs.values()]
-    if library is not None and any(isinstance(value, library.DynamicCache) for value in values):
-        raise input_error(
-            "auto_optimize",
-            f"{name} with a DynamicCache, which every call makes longer",
-            "a call that starts its own cache",
-            "the call without past_key_values; calls with one are run by the original",
-        )
+    if library is None:
+        return
+    for value in [*sample.args, *sample.kwargs.values()]:
+        if isinstance(value, (library.DynamicCache, library.EncoderDecoderCache)):
+            raise input_error(
+                "auto_optimize",
+                f"{name} with a {type(value).__name__}, which every call makes longer",
+                "a call that starts its own cache",
+                "the call without past_key_values; calls with one are run by the original",
+            )
 
 
 def _derive(model: torch.nn.Module) -> Sample:

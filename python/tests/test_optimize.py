@@ -46,6 +46,14 @@ def test_samples_of_a_huggingface_model_are_derived(family: Family) -> None:
     assert fast.report.samples[0]["shape"] == normalise(family.model, None)[0].describe()
 
 
+def test_a_cache_of_encoder_and_decoder_is_no_sample() -> None:
+    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    with pytest.raises(kpt.InputError, match="an? EncoderDecoderCache, which every call makes longer"):
+        kpt.auto_optimize(nn.Linear(4, 4), {"input": torch.randn(2, 4), "past_key_values": cache})
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
 def test_a_decoder_returns_the_cache_that_it_fills(kind: str) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
