@@ -215,9 +215,6 @@ class Writer:
         if torch.Tag.nondeterministic_seeded in target.tags and not node.users:
             return  # drawn for training alone, as wav2vec2 does for its layers
         self._refuse_effects(node)
-        if target is torch.ops.aten.slice.Tensor and self._is_whole(node, where=at(node)):
-            self.names[node] = self.names[node.args[0]]
-            return
         if is_mutable(target):
             self._renamed(node)
             return
@@ -228,12 +225,6 @@ class Writer:
                 return
             node.args = (parts, *node.args[1:])
         self._emit(node, target)
-
-    def _is_whole(self, node: torch.fx.Node, where: str) -> bool:
-        """A slice of everything, x[:] or the last 4095 of at most 4094 as a window over few tokens is taken."""
-        step = node.args[4] if len(node.args) > 4 else node.kwargs.get("step", 1)
-        source = node.args[0].meta["val"]
-        return step == 1 and self.type_of(node.meta["val"], where) == self.type_of(source, where)
 
     def _write(self, node: torch.fx.Node):
         where, write = at(node), self._writes[node]

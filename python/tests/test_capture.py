@@ -470,16 +470,6 @@ def test_what_decides_the_dtype_of_cat_stays():
     assert line(captured, "aten.cat").endswith(", %args_0], dim=0) : f32[2, 3]")
 
 
-def test_a_window_that_holds_all_tokens_is_no_slice():
-    captured = of(lambda x: x[:, -4095:] + 1, torch.randn(2, 16, 3))
-    assert ops(captured) == ["aten.add.Tensor"]
-    assert symbols(captured)["s"][1] <= 4095
-    part = of(lambda x: x[:, -3:] + 1, torch.randn(2, 16, 3))
-    assert ops(part) == ["aten.slice.Tensor", "aten.add.Tensor"]
-    every_other = of(lambda x: x[:, ::2] + 1, torch.randn(2, 1, 3), dynamic="none")
-    assert ops(every_other) == ["aten.slice.Tensor", "aten.add.Tensor"]
-
-
 def test_a_number_that_is_drawn_for_training_alone_is_no_obstacle():
     class Drops(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -49,9 +49,10 @@ void expand(RuleChecker& c) {
   said_shape(c, "size");
 }
 
-// A position as PyTorch reads it: negative counts from the end, beyond the end is the end. Captured graphs hold these.
+// A position as PyTorch reads it: negative counts from the end, beyond an end is that end. Captured graphs hold these.
 Sym resolve(RuleChecker& c, const Sym& position, const Sym& size) {
   const Sym at = c.surely_less(position, 0) ? position + size : position;
+  if (c.surely_less(at, 0)) return 0;
   return c.surely_less(size, at) ? size : at;
 }
 
@@ -65,8 +66,7 @@ void slice(RuleChecker& c) {
   const Sym end = open ? want[d] : resolve(c, given, want[d]);
   const int64_t step = get_int(c.node.kwargs, "step", 1);
   if (step < 1) return c.fail("got step ", step, ", want 1 or more");
-  if (c.surely_less(start, 0) || c.surely_less(end, start))
-    return c.fail("got ", start, " to ", end, ", want 0 <= start <= end <= ", want[d]);
+  if (c.surely_less(end, start)) return c.fail("got ", start, " to ", end, ", want 0 <= start <= end <= ", want[d]);
   if (!c.surely_less(end, want[d] + 1)) return;  // PyTorch clamps: which end it is depends on the sizes
   want[d] = floordiv(end - start + (Sym(step) - 1), step);
   c.out_shape(want);

@@ -66,6 +66,7 @@ TEST(Verify, GoodNodesPass) {
            "%h = aten.reshape(%x, shape=[-1, 8]) : f32[b*s, 8]",
            "%h = aten.expand(%v, size=[b, -1], implicit=false) : f32[b, 8]",
            "%h = aten.slice.Tensor(%v, dim=0, start=-3, end=9223372036854775807, step=2) : f32[2]",
+           "%h = aten.slice.Tensor(%v, dim=0, start=-20, end=9223372036854775807, step=1) : f32[8]",
            "%h = aten.select.int(%x, dim=-1, index=-1) : f32[b, s]",
            // Not provable: s may be b.
            "%h = aten.reshape(%m, shape=[s, b]) : bool[s, b]",
@@ -103,6 +104,7 @@ TEST(Verify, ShapeRulesSayNo) {
   expect_no("%h = aten.permute(%x, dims=[0, 1, 3]) : f32[b, s, 8]", "got axis 3 for rank 3");
   expect_no("%h = aten.expand(%v, size=[4], implicit=false) : f32[4]", "got size 8 on axis 0, want 1 or 4");
   expect_no("%h = aten.slice.Tensor(%v, dim=0, start=2, end=9, step=1) : f32[7]", "got output [7], want [6]");
+  expect_no("%h = aten.slice.Tensor(%v, dim=0, start=-9, end=8, step=1) : f32[7]", "got output [7], want [8]");
   expect_no("%h = aten.slice.Tensor(%v, dim=0, start=0, end=8, step=3) : f32[2]", "got output [2], want [3]");
   expect_no("%h = aten.slice.Tensor(%v, dim=0, start=5, end=2, step=1) : f32[0]", "want 0 <= start <= end <= 8");
   expect_no("%h = aten.select.int(%v, dim=0, index=-9) : f32[]", "got index -9, want one in [-8, 8)");
