@@ -20,12 +20,12 @@ namespace kpt {
   X(cuMemsetD8Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent)           \
   X(cuStreamQuery) X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuStreamIsCapturing)                         \
   X(cuStreamGetCaptureInfo) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphUpload) X(cuGraphDestroy)  \
-  X(cuGraphExecDestroy) X(cuGraphGetNodes) X(cuGraphNodeGetType) X(cuGraphExecMemcpyNodeSetParams)              \
-  X(cuGraphExecKernelNodeSetParams) X(cuGraphKernelNodeGetParams) X(cuEventCreate) X(cuEventDestroy)            \
-  X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime) X(cuModuleLoadData) X(cuModuleUnload)            \
-  X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuFuncGetAttribute) X(cuLaunchKernelEx)                        \
-  X(cuOccupancyMaxActiveBlocksPerMultiprocessor) X(cuGraphNodeGetDependentNodes) X(cuGraphMemsetNodeGetParams)  \
-  X(cuGraphAddDependencies) X(cuGraphGetRootNodes) X(cuGraphAddKernelNode) X(cuGraphDestroyNode)           \
+  X(cuGraphExecDestroy) X(cuGraphGetNodes) X(cuGraphNodeGetType) X(cuGraphExecKernelNodeSetParams)              \
+  X(cuGraphKernelNodeGetParams) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize)       \
+  X(cuEventElapsedTime) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncSetAttribute)      \
+  X(cuFuncGetAttribute) X(cuLaunchKernelEx) X(cuOccupancyMaxActiveBlocksPerMultiprocessor)                      \
+  X(cuGraphNodeGetDependentNodes) X(cuGraphMemsetNodeGetParams) X(cuGraphAddDependencies)                       \
+  X(cuGraphGetRootNodes) X(cuGraphAddKernelNode) X(cuGraphDestroyNode)                                          \
   X(cuTensorMapEncodeTiled)
 // clang-format on
 

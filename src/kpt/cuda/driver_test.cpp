@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kpt/cuda/graph_copies.h"
 #include "kpt/cuda/nvrtc.h"
 
 namespace kpt {
@@ -51,6 +52,15 @@ TEST(Nvrtc, NamesAnArchitectureItDoesNotKnowAndASourceItRefuses) {
   EXPECT_EQ(old.substr(0, 51), "architecture: [cuda.nvrtc] got compute capability 2") << old;
   const std::string bad = thrown([] { nvrtc_compile("a.cu", "extern \"C\" __global__ void f() { x; }", {}, 80); });
   EXPECT_EQ(bad.substr(0, 53), "compile: [cuda.nvrtc] cannot compile a.cu for sm_80:\n") << bad;
+}
+
+TEST(CudaGraphCopies, CompilesWithoutSpills) {
+  if (!nvrtc_here()) GTEST_SKIP() << "not checked: " << nvrtc_here().reason;
+  const CudaProgram program = CudaGraphCopies::program();
+  for (int arch : {80, 90, 100}) {
+    const std::string log = nvrtc_compile(program.name, program.text, program.defines, arch).log;
+    EXPECT_NE(log.find(" 0 bytes spill stores, 0 bytes spill loads"), std::string::npos) << arch << ":\n" << log;
+  }
 }
 
 }  // namespace
