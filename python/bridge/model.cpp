@@ -54,20 +54,62 @@ uint64_t TorchWeights::version(size_t i) const {
   return hash;
 }
 
-std::optional<uint64_t> TorchWeights::generation() const {
-  const std::lock_guard<std::mutex> lock(seen_mutex_);
-  const int64_t* seen = seen_.data();
-  // The rank comes before the sizes: a comparison never leaves its weight's words.
-  const auto same = [&seen](int64_t word) { return *seen++ == word; };
-  bool all = !seen_.empty();
-  for (size_t i = 0; all && i < tensors_.size(); ++i) all = each_word(i, same);
-  if (all) return generation_;
-  seen_.clear();
-  for (size_t i = 0; i < tensors_.size(); ++i)
+template <size_t rank>
+TorchWeights::Seen<rank>::Seen(const c10::TensorImpl& t)
+    : tensor(&t),
+      data(t.unsafe_storage().data()),
+      offset(t.storage_offset()),
+      version(t.version_counter().current_version()) {
+  std::copy_n(t.sizes().data(), rank, sizes);
+  std::copy_n(t.strides().data(), rank, strides);
+}
+
+// One branch for all words, of which none is likely to differ.
+template <size_t rank>
+bool TorchWeights::Seen<rank>::same() const {
+  const auto now = tensor->sizes(), steps = tensor->strides();
+  if (now.size() != rank) return false;
+  uint64_t other = reinterpret_cast<uintptr_t>(tensor->unsafe_storage().data()) ^ reinterpret_cast<uintptr_t>(data);
+  other |= static_cast<uint64_t>(tensor->storage_offset() ^ offset);
+  other |= tensor->version_counter().current_version() ^ version;
+  for (size_t d = 0; d < rank; ++d)
+    other |= static_cast<uint64_t>((now.data()[d] ^ sizes[d]) | (steps.data()[d] ^ strides[d]));
+  return other == 0;
+}
+
+void TorchWeights::look() const {
+  vectors_.clear();
+  matrices_.clear();
+  others_.clear();
+  others_seen_.clear();
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    c10::TensorImpl& t = *tensors_[i].unsafeGetTensorImpl();
+    const bool counted = !is_state_[i] && !t.is_inference();
+    if (counted && t.dim() == 1)
+      vectors_.emplace_back(t);
+    else if (counted && t.dim() == 2)
+      matrices_.emplace_back(t);
+    else
+      others_.push_back(i);
+  }
+  for (size_t i : others_)
     each_word(i, [this](int64_t word) {
-      seen_.push_back(word);
+      others_seen_.push_back(word);
       return true;
     });
+  looked_ = true;
+}
+
+std::optional<uint64_t> TorchWeights::generation() const {
+  const std::lock_guard<std::mutex> lock(seen_mutex_);
+  const int64_t* seen = others_seen_.data();
+  // The rank comes before the sizes: a comparison never leaves its weight's words.
+  const auto same = [&seen](int64_t word) { return *seen++ == word; };
+  if (looked_ && std::all_of(vectors_.begin(), vectors_.end(), [](const auto& s) { return s.same(); }) &&
+      std::all_of(matrices_.begin(), matrices_.end(), [](const auto& s) { return s.same(); }) &&
+      std::all_of(others_.begin(), others_.end(), [&](size_t i) { return each_word(i, same); }))
+    return generation_;
+  look();
   return ++generation_;
 }
 
@@ -99,6 +141,7 @@ void TorchWeights::set(size_t i, at::Tensor tensor) {
   KPT_CHECK(!is_state_[i] || tensor.is_contiguous(), "bridge", "got the state ", fqns_[i],
             " with strides, want it contiguous");
   tensors_[i] = std::move(tensor);
+  looked_ = false;  // it points to the old one
 }
 
 namespace {

@@ -279,27 +279,28 @@ std::vector<Tensor> Executor::attempt(const std::vector<Tensor>& inputs, const O
   grow_arena(*frame, instance.arena_bytes + instance.workspace_bytes);
 
   std::vector<Tensor> held;  // contiguous copies of strided inputs
-  std::vector<const void*> from;
   for (const Tensor& in : inputs) {
-    from.push_back(in.data);
     if (in.desc.is_contiguous()) continue;
     KPT_CHECK(!plan_.device->records(), "runtime", "got a strided input ", in.desc, " on a GPU, try a contiguous one");
     counters_.input_copies++;
     held.push_back(in.clone());
-    from.back() = held.back().data;
   }
   std::vector<Tensor> outputs;
-  std::vector<void*> to;
+  outputs.reserve(instance.outputs.size());
   for (size_t i = 0; i < instance.outputs.size(); ++i) {
     const TensorDesc& desc = instance.outputs[i];
     with_room(*plan_.device, bytes_of(desc), "an output", [&] {
       outputs.push_back(allocate ? allocate(static_cast<int>(i), desc) : this->allocate(desc, stream));
     });
-    to.push_back(outputs.back().data);
   }
   const bool sync = plan_.device->records() && setting_bool("sync");
   if (!observer && !finish && !sync && replay(*frame, weights, inputs, outputs)) return outputs;
 
+  std::vector<const void*> from;
+  for (size_t i = 0, copy = 0; i < inputs.size(); ++i)
+    from.push_back(inputs[i].desc.is_contiguous() ? inputs[i].data : held[copy++].data);
+  std::vector<void*> to;
+  for (const Tensor& out : outputs) to.push_back(out.data);
   place_buffers(*frame, *weights, from, to);
   std::optional<Waiting> waiting;
   if (sync || (observer && plan_.device->records())) {

@@ -36,7 +36,9 @@ bool Executor::repeats(Frame& frame, const std::vector<void*>& bound) const {
 bool Executor::replay(Frame& frame, const std::shared_ptr<const Weights>& weights, const std::vector<Tensor>& inputs,
                       const std::vector<Tensor>& outputs) {
   if (!plan_.device->records()) return false;
-  std::vector<void*> bound, to;
+  std::vector<void*>&bound = frame.bound, &to = frame.to;
+  bound.clear();
+  to.clear();
   for (const Tensor& t : outputs) {
     bound.push_back(bytes_of(t.desc) > kCopiedOutput ? t.data : nullptr);
     if (!bound.back()) to.push_back(t.data);
@@ -52,10 +54,10 @@ bool Executor::replay(Frame& frame, const std::shared_ptr<const Weights>& weight
     kept.splice(kept.begin(), kept, it);
   else if (!record(frame, weights, inputs, outputs, bound))
     return false;
-  std::vector<const void*> from;
-  for (const Tensor& t : inputs) from.push_back(t.data);
+  frame.from.clear();
+  for (const Tensor& t : inputs) frame.from.push_back(t.data);
   try {
-    kept.front().recording->replay(from, to, frame.stream);
+    kept.front().recording->replay(frame.from, to, frame.stream);
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::fault) throw;
     queued_fault(e, "replaying the recorded call");

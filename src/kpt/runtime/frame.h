@@ -35,6 +35,9 @@ struct Executor::Frame {
   std::list<std::pair<std::shared_ptr<const Instance>, std::vector<void*>>> seen;
   std::vector<char*> buffers;
   std::vector<int64_t> symbols;
+  // Of the call in hand; their memory is kept for the next.
+  std::vector<const void*> from;             // each input
+  std::vector<void*> bound, to;              // each output's place in a recording or null; where the others are copied
   std::shared_ptr<const Instance> instance;  // of the last run
   std::vector<int64_t> instance_symbols;
 };
