@@ -94,16 +94,17 @@ def library() -> ctypes.CDLL:
 
 
 @functools.cache
-def _make_direct_run() -> Any:
-    make = ctypes.PyDLL(str(find_library())).kpt_direct_run
-    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_int64, ctypes.py_object, ctypes.c_int64]
+def _make_direct_calls() -> Any:
+    make = ctypes.PyDLL(str(find_library())).kpt_direct_calls
+    make.restype = ctypes.py_object
+    make.argtypes = [ctypes.c_int64, ctypes.py_object, ctypes.c_int64, ctypes.py_object]
     return make
 
 
-def _direct_run(native: Any) -> Callable[[list[torch.Tensor]], list[torch.Tensor]] | None:
-    """`native.run` without TorchScript's class method around it; None where python/bridge/direct.h says so."""
+def _direct_calls(native: Any) -> tuple[Callable, Callable, Callable, Callable] | None:
+    """run, call, teach and seen of python/bridge/direct.h; None where it says so."""
     probe = torch.empty(0)
-    return _make_direct_run()(native.address(), probe, probe._cdata)
+    return _make_direct_calls()(native.address(), probe, probe._cdata, _hand_on_log)
 
 
 def _obey_environment() -> None:
@@ -259,7 +260,7 @@ def version() -> str:
 class Model:
     """A compiled graph. All methods may be called from many threads; set_weight waits for runs in flight."""
 
-    __slots__ = ("_native", "_pending", "_run", "_short")
+    __slots__ = ("_native", "_pending", "_run", "_short", "call", "seen", "teach")
 
     def __init__(self, text: str, fqns: list[str], weights: list[torch.Tensor], options: str):
         """Weights are borrowed: they share memory with the given tensors, and edits in place show at the next run."""
@@ -273,7 +274,8 @@ class Model:
         finally:
             if _pending[0].value:
                 _hand_on_log()
-        self._run = _direct_run(self._native) or self._native.run
+        # A whole call in one step, python/bridge/direct.h; None where this Python or this torch is not read so.
+        self._run, self.call, self.teach, self.seen = _direct_calls(self._native) or (self._native.run, *[None] * 3)
         self._pending = _pending[0]
 
     def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -285,6 +287,12 @@ class Model:
         finally:
             if self._pending.value:
                 _hand_on_log()
+
+    def failure(self, error: RuntimeError) -> Exception:
+        """What `call` raised, as run() raises it."""
+        if self._pending.value:
+            _hand_on_log()
+        return translated(error, self._short)
 
     def probe(self, inputs: list[torch.Tensor], names: list[str]) -> list[torch.Tensor]:
         """Copies of the values named (names of the optimised graph), in that order."""

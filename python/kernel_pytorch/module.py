@@ -44,6 +44,8 @@ from .program import Program, Watched
 from .report import Report
 from .state import eval_mode
 
+_FORMS = 8  # of calls that python/bridge/direct.cpp keeps
+
 # Hooks that nn.Module runs around a call; torch.nn.modules.module has those of all modules under `_global..`.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -76,6 +78,8 @@ class OptimizedModule(torch.nn.Module):
         state = self.__dict__
         state["_program"], state["_plan"] = program, plan
         state["_stale"] = None  # why the plan no longer holds
+        state["_quick"] = None  # the whole call in one step, while nothing stands against it but what it sees itself
+        state["_taught"] = []  # forms of calls that it knows
         state["_seen"] = -1  # of `_changes`, when the references were last looked at
         state["_hooked"] = False  # whether there are hooks, of this module or of all
         state["_hooks"] = [state[name] for name in _HOOKS] + [getattr(everywhere, f"_global{name}") for name in _HOOKS]
@@ -104,6 +108,15 @@ class OptimizedModule(torch.nn.Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """nn.Module's, which is only gone through where there are hooks: it calls `forward` by way of two more."""
+        state = self.__dict__
+        quick = state["_quick"]
+        if quick is not None and not state["training"] and "_compiled_call_impl" not in state:
+            try:
+                outputs = quick(args, kwargs)
+            except RuntimeError as error:
+                return self._failed(self._plan.native.failure(error), args, kwargs)
+            if outputs is not None:
+                return state["_results"].build(outputs)
         return self._call(args, kwargs, False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -135,13 +148,30 @@ class OptimizedModule(torch.nn.Module):
                         return self._leave(
                             "grad", "an input requires grad, and the plan is for inference", args, kwargs
                         )
+            if state["_quick"] is not None:
+                self._teach(args, kwargs)
             outputs = state["_native_run"](tensors)
-        except InputError as error:
+        except (InputError, MemoryAllocationError) as error:
+            return self._failed(error, args, kwargs)
+        return state["_results"].build(outputs)
+
+    def _teach(self, args: tuple, kwargs: dict[str, Any]) -> None:
+        """From now on calls of this form are made in one step."""
+        taught = self.__dict__["_taught"]
+        if len(taught) >= _FORMS:
+            return
+        form = self._program.form(args, kwargs)
+        if form is not None and form not in taught:
+            taught.append(form)
+            self._plan.native.teach(form)
+
+    def _failed(self, error: Exception, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if isinstance(error, InputError):
             self._check_weights()
             return self._leave("inputs", str(error), args, kwargs, InputError)
-        except MemoryAllocationError as error:
-            return self._short_of_memory(error, tensors, args, kwargs)
-        return state["_results"].build(outputs)
+        if isinstance(error, MemoryAllocationError):
+            return self._short_of_memory(error, self._flatten(args, kwargs), args, kwargs)
+        raise error from None
 
     def memory_needed(self, *args: Any, **kwargs: Any) -> int:
         """Bytes that a call with these arguments takes beside the weights: the plan's peak and its outputs, known
@@ -210,6 +240,10 @@ class OptimizedModule(torch.nn.Module):
         except KeyError:  # a parameter or submodule was deleted
             self._take_over()
         self.__dict__["_seen"] = seen
+        if changes is not None and self._plan is not None and self._plan.native.call is not None:
+            with self._lock:
+                self.__dict__["_quick"] = None if self._hooked or self._stale else self._plan.native.call
+                self._plan.native.seen(seen)
 
     def _take_over(self) -> None:
         """Hands replaced parameters to the engine; where one no longer fits, the plan is stale."""
@@ -262,6 +296,7 @@ class OptimizedModule(torch.nn.Module):
 
     def _mark_stale(self, why: str) -> None:
         self.__dict__["_stale"] = f"{why}. Call auto_optimize again"
+        self.__dict__["_quick"] = None
 
     def _apply(self, fn: Any, recurse: bool = True) -> OptimizedModule:
         self._original._apply(fn, recurse)

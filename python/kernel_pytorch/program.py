@@ -69,6 +69,13 @@ class Program:
     def flatten(self, sample: Sample) -> list[torch.Tensor]:
         return self.flatten_call(sample.args, sample.kwargs)
 
+    def form(self, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
+        """InputTree.form with the tensors in graph order."""
+        form = self._captured.inputs.form(args, kwargs)
+        if form is None or self._order is None:
+            return form
+        return *form[:2], tuple(form[2][i] for i in self._order), form[3]
+
     def sample_of(self, tensors: list[torch.Tensor]) -> Sample:
         """The sample's call with other tensors, given in graph order."""
         leaves = list(tensors)

@@ -82,6 +82,18 @@ class InputTree:
                 return self._flatten_slow(args, kwargs)
         return tensors
 
+    def form(self, args: tuple, kwargs: dict) -> tuple | None:
+        """Of a call that flatten() took: how many arguments are positional, the keywords, where each tensor stands and
+        what else stands where (places count positional arguments, then keywords). None where a tensor is inside one."""
+        plan = self._plans.get((len(args), *kwargs))
+        if plan is None:
+            return None
+        given = [*args, *kwargs.values()]
+        places = {source: i for i, source in enumerate([*range(len(args)), *kwargs])}
+        sources = places if plan[0] is None else plan[0]
+        constants = tuple((places[source], given[places[source]]) for source, _ in plan[1])
+        return len(args), tuple(kwargs), tuple(places[s] for s in sources), constants
+
     def _flatten_slow(self, args: tuple, kwargs: dict) -> list[torch.Tensor]:
         call = self.bind(args, kwargs)
         keyed, spec = pytree.tree_flatten_with_path(call)
@@ -216,18 +228,18 @@ def _quick(made: Any, outputs: list[torch.Tensor], slots: list[int]) -> Callable
     constants = {key: value for key, value in vars(made).items() if id(value) not in place}
     if any(i is None for _, i in entries) or any(v is not None for v in constants.values()):
         return None
-    if any(type(key) is not str for key, _ in entries + fields):
+    if any(type(key) is not str for key in [*made, *vars(made)]):
         return None
     code = [
         "def quick(outputs):",
         " out = new(kind)",
         *(f" put(out, {key!r}, outputs[{i}])" for key, i in entries),
         " state = out.__dict__",
-        " state.update(constants)",
+        *(f" state[{key!r}] = None" for key in constants),
         *(f" state[{key!r}] = outputs[{i}]" for key, i in fields),
         " return out",
     ]
-    names = {"new": kind.__new__, "kind": kind, "put": OrderedDict.__setitem__, "constants": constants}
+    names = {"new": kind.__new__, "kind": kind, "put": OrderedDict.__setitem__}
     exec("\n".join(code), names)  # names are quoted strings, places are numbers
     return names["quick"]
 

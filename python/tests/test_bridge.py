@@ -381,7 +381,7 @@ def test_outputs_are_new_memory_of_torch():
 @pytest.fixture(params=["direct", "method"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "method":
-        monkeypatch.setattr(_native, "_direct_run", lambda native: None)
+        monkeypatch.setattr(_native, "_direct_calls", lambda native: None)
     return request.param
 
 
@@ -401,12 +401,10 @@ def test_both_ways_of_a_call_give_the_same(way: str):
 
 
 def test_a_foreign_tensor_layout_is_no_direct_call():
-    make = ctypes.PyDLL(str(_native.find_library())).kpt_direct_run
-    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_int64, ctypes.py_object, ctypes.c_int64]
-    native, probe = compiled(IDENTITY)._native, torch.empty(0)
-    assert make(native.address(), probe, probe._cdata) is not None
-    assert make(native.address(), probe, probe._cdata + 8) is None
-    assert make(native.address(), 3, probe._cdata) is None
+    make, native, probe = _native._make_direct_calls(), compiled(IDENTITY)._native, torch.empty(0)
+    assert len(make(native.address(), probe, probe._cdata, print)) == 4
+    assert make(native.address(), probe, probe._cdata + 8, print) is None
+    assert make(native.address(), 3, probe._cdata, print) is None
 
 
 def test_a_call_keeps_no_tensor_and_no_model(way: str):
@@ -421,6 +419,109 @@ def test_a_call_keeps_no_tensor_and_no_model(way: str):
     del out, model
     assert (tensor(), held()) == (None, None)
     assert torch.equal(run(inputs)[0], x.tanh())  # the function has the model
+
+
+def _now() -> int:
+    return ctypes.c_uint64.in_dll(_native.library(), "kpt_dict_changes").value
+
+
+def test_a_whole_call_is_one_step_where_its_form_is_known():
+    model, x, y = (
+        compiled(graph("%y = aten.sub.Tensor(%x1, %x0) : f32[b]", "%y", "f32[b]", "f32[b]")),
+        torch.ones(3),
+        2.5,
+    )
+    b = torch.full((3,), 5.0)
+    call = model.call
+    model.teach((1, ("b", "scale"), (1, 0), ((2, y),)))  # f(x, b=.., scale=y); the graph's first input is b
+    assert call((x,), {"b": b, "scale": y}) is None  # nobody has looked at the watched dictionaries
+    model.seen(_now())
+    (out,) = call((x,), {"b": b, "scale": y})
+    assert torch.equal(out, x - b)
+    for args, kwargs in [
+        ((x, b), {"scale": y}),
+        ((x,), {"scale": y, "b": b}),
+        ((x,), {"b": b, "scale": 2}),
+        ((x,), {"b": b}),
+        ((x,), {"b": b, "scale": y, "more": None}),
+        ((x,), {"b": None, "scale": y}),
+        ((x,), {"b": [b], "scale": y}),
+        ((x,) * 70, {}),
+    ]:
+        assert call(args, kwargs) is None, (args, kwargs)
+    wants = torch.ones(3, requires_grad=True)
+    assert call((wants,), {"b": b, "scale": y}) is None
+    with torch.no_grad():
+        assert torch.equal(call((wants,), {"b": b, "scale": y})[0], x - b)
+    with pytest.raises(RuntimeError, match="KPT:bad_input"):
+        call((x.int(),), {"b": b, "scale": y})
+    model.seen(_now() + 1)
+    assert call((x,), {"b": b, "scale": y}) is None
+    model.seen(_now())
+    assert torch.equal(call((x,), {"b": b, "scale": y})[0], x - b)
+
+
+def test_a_traced_call_is_not_one_step():
+    model = compiled(IDENTITY)
+    model.teach((1, (), (0,), ()))
+    model.seen(_now())
+    met = []
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        met.append(model.call((x,), {}))
+        return x.tanh()
+
+    torch.jit.trace(f, torch.ones(1, 2), check_trace=False)
+    assert met == [None]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [None, (), (1, (), (0,)), (-1, (), (), ()), ("1", (), (0,), ()), (1, [], (0,), ()), (1, (), (1,), ())]
+    + [
+        (1, (), ("0",), ()),
+        (1, (), (0,), (0,)),
+        (1, (), (0,), ((0,),)),
+        (1, (), (0,), ((1, None),)),
+        (65, (), (0,), ()),
+    ],
+    ids=repr,
+)
+def test_a_form_that_is_none_is_refused(form: object):
+    model = compiled(IDENTITY)
+    with pytest.raises(RuntimeError, match="KPT:bad_input.*got a form"):
+        model.teach(form)
+    model.seen(_now())
+    assert model.call((torch.ones(1, 2),), {}) is None
+
+
+def test_a_whole_call_wants_a_tuple_and_a_dictionary():
+    model = compiled(IDENTITY)
+    model.seen(_now())
+    for bad in [((),), ((), {}, {})]:
+        with pytest.raises(RuntimeError, match="got . arguments, want a tuple and a dictionary"):
+            model.call(*bad)
+    for bad in [([], {}), ((), ()), (None, None)]:
+        with pytest.raises((TypeError, SystemError)):
+            model.call(*bad)
+    with pytest.raises((TypeError, OverflowError)):
+        model.seen("1")
+
+
+def test_whole_calls_keep_nothing_but_their_forms():
+    model, x, constant = compiled(IDENTITY), torch.randn(3, 4), object()
+    name = "a name of its own".replace(" ", "_")
+    before = sys.getrefcount(x), sys.getrefcount(constant), sys.getrefcount(name), sys.getrefcount(None)
+    model.teach((1, (name,), (0,), ((1, constant),)))
+    model.seen(_now())
+    kwargs = {name: constant}
+    for _ in range(1000):
+        assert model.call((x,), kwargs)
+        assert model.call((x,), {}) is None
+    assert sys.getrefcount(x) == before[0]
+    assert abs(sys.getrefcount(None) - before[3]) < 100
+    del kwargs, model
+    assert (sys.getrefcount(constant), sys.getrefcount(name)) == before[1:3]
 
 
 def test_probe_gives_the_values_named():
