@@ -4,13 +4,15 @@
     python benchmarks/test_gpu.py [--build FOLDER] [--parts PART..] [--models NAME..] [--limit S] [--output FILE]
 
   conformance   every CUDA kernel on its cases against the f64 reference, operator by operator, and the tests of single
-                kernels (kpt_kernels_test)
+                kernels and of graphs (kpt_kernels_test, kpt_cuda_test)
   sanitizer     the same under compute-sanitizer memcheck, racecheck and initcheck
   models        each model: right, and not under 0.98x of eager; each in a process of its own, with an empty cache, one
                 on the GPU at a time
   faults        short memory, a device that is not there, a lost context: errors, and never an answer
   lengths       BERT-base at 100 random lengths, each once: compiles after the fifth call, calls above twice the median
                 of their class (lengths in the same 64)
+  host          how long a call keeps the host, at batch 1: 10 us at most, also with other memory at each call; beside
+                it the replay of a CUDA graph that PyTorch made of the original
   memory        the most that calls hold, weights included: eager, then ours with the original released
 
 A machine without a GPU, or a tool that is not there, is "not checked": nothing is claimed and the exit code is 0. It is
@@ -41,7 +43,7 @@ if not any((Path(p) / "kernel_pytorch").is_dir() for p in sys.path):
     sys.path.insert(0, str(ROOT / "python"))
 
 OK, FAILED, NOT_CHECKED, LEFT = "ok", "failed", "not checked", "left: out of time"
-PARTS = ("conformance", "sanitizer", "models", "faults", "lengths", "memory")
+PARTS = ("conformance", "sanitizer", "models", "faults", "lengths", "host", "memory")
 TOOLS = ("memcheck", "racecheck", "initcheck")
 _FILTER = "Conformance.EveryCudaKernelAgreesWithTheReference"
 _MODELS_AT_A_TIME = 3  # one of them on the GPU, the others reading their modules
@@ -149,22 +151,22 @@ def read_gtest(output: str, code: int | None) -> tuple[str, list[str]]:
 
 @dataclass(frozen=True)
 class Task:
-    """A test of kpt_kernels_test: the cases of one operator, or a test of its own that needs a GPU."""
+    """A test of kpt_kernels_test: the cases of one operator, or a test of its own that needs a GPU, also one of another
+    program beside it."""
 
     name: str
     test: str = _FILTER
+    program: Path | None = None
 
     def arguments(self, program: Path) -> list[str]:
-        return [str(program), f"--gtest_filter={self.test}"]
+        return [str(self.program or program), f"--gtest_filter={self.test}"]
 
     def environment(self) -> dict[str, str]:
         return {"KPT_TEST_OPS": self.name} if self.test == _FILTER else {}
 
 
-def tasks(program: Path, only: list[str], shard: str) -> list[Task]:
-    """What is named: the cases of operators, tests of single kernels. Where nothing is, all of both."""
-    if only:
-        return share([Task(name, name) if "OnAGpu" in name else Task(name) for name in only], shard)
+def gpu_tests(program: Path) -> list[str]:
+    """Its tests that need a GPU: "Suite.OnAGpu..."."""
     code, text, _ = run([str(program), "--gtest_list_tests"], 60)
     if code != 0:
         raise SystemExit(f"test_gpu: {program} does not list its tests: {text[-300:]}")
@@ -173,7 +175,18 @@ def tasks(program: Path, only: list[str], shard: str) -> list[Task]:
         if not line.startswith(" "):
             suite = line.strip()
         elif line.strip().startswith("OnAGpu"):
-            found.append(Task(f"{suite}{line.strip()}", f"{suite}{line.strip()}"))
+            found.append(suite + line.strip())
+    return found
+
+
+def tasks(program: Path, only: list[str], shard: str) -> list[Task]:
+    """What is named: the cases of operators, tests of single kernels. Where nothing is, all of both, and of graphs."""
+    if only:
+        return share([Task(name, name) if "OnAGpu" in name else Task(name) for name in only], shard)
+    found = [Task(name, name) for name in gpu_tests(program)]
+    graphs = (program.parent / "kpt_cuda_test", program.parent.parent / "cuda/kpt_cuda_test")
+    for beside in filter(Path.exists, graphs):
+        found += [Task(name, name, beside) for name in gpu_tests(beside)]
     return share([*found, *(Task(name) for name in operators())], shard)
 
 
@@ -547,6 +560,65 @@ def script(
     job.tell(part, name, OK if good(found) else FAILED, seconds, **found)
 
 
+# ---- host ------------------------------------------------------------------------------------------------------------
+
+_HOST = """
+import json, statistics, sys, time
+import torch
+import kernel_pytorch as kpt
+from kernel_pytorch.benchmark.reference import to
+from kernel_pytorch.samples import normalise
+from models import zoo
+model, inputs = zoo.build(sys.argv[1], tuple(map(int, sys.argv[2].split("x"))))
+(sample,) = normalise(model, inputs)
+model, sample = model.to("cuda", torch.bfloat16), to(sample, "cuda", torch.bfloat16)
+def median(call, rounds=300, calls=10):  # few calls: a queue that is full waits for the GPU
+    found = []
+    for _ in range(rounds):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        found.append((time.perf_counter() - start) / calls * 1e6)
+    torch.cuda.synchronize()
+    return statistics.median(found)
+copy = lambda x: x.clone() if torch.is_tensor(x) else x
+with torch.inference_mode():
+    fast = kpt.auto_optimize(model, sample.kwargs or sample.args)
+    assert fast.report.kept, fast.report.reason
+    args, kwargs = sample.args, sample.kwargs
+    others = [(tuple(map(copy, args)), {k: copy(v) for k, v in kwargs.items()}) for _ in range(4)]
+    turn, held = 0, None
+    def other():  # and the last result is still there
+        global turn, held
+        turn = (turn + 1) % 4
+        held = fast(*others[turn][0], **others[turn][1])
+    for _ in range(30):
+        fast(*args, **kwargs), other()
+    same, elsewhere = median(lambda: fast(*args, **kwargs)), median(other)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            sample.call(model)
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        sample.call(model)
+    replay = median(graph.replay)
+print("RESULT" + json.dumps({"call_us": same, "other_memory_us": elsewhere, "replay_of_eager_us": replay,
+                             "weights": sum(1 for _ in model.parameters())}))
+"""
+_HOST_ROWS = ("MiniLM 1x128", "BERT-base 1x128", "ViT-L b1", "ResNet-50 b1", "GPT-2 medium 1x128")
+HOST_US = 10.0
+
+
+def host(job: Job) -> None:
+    rows, end = model_rows(), time.perf_counter() + job.limit
+    for name in _HOST_ROWS:  # one after the other: the host is what is measured
+        model, shape = rows[name]
+        command = [_HOST, model, "x".join(map(str, shape))]
+        script(job, "host", name, command, end - time.perf_counter(), lambda found: found["call_us"] <= HOST_US)
+
+
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 _MEMORY = """
@@ -651,6 +723,8 @@ def main(argv: list[str] | None = None) -> int:
             models(job, share(options.models or list(model_rows()), options.shard), options.warm, options.together)
         elif part == "lengths":
             lengths(job)
+        elif part == "host":
+            host(job)
         elif part == "memory":
             memory(job)
         else:

@@ -125,6 +125,14 @@ def gpu_section(path: Path) -> list[str]:
     amiss = [line for line in found if line["part"] != "models" and line["status"] != OK]
     if amiss:
         lines += ["", *(f"- {x['part']} {x['name']}: {x['status']}: {_cell(_why(x))}" for x in amiss)]
+    hosts = [line for line in found if line["part"] == "host" and "call_us" in line]
+    if hosts:
+        lines += ["", "Microseconds that a call keeps the host, at batch 1:", ""]
+        lines += ["| row | a call | with other memory at each | replay of PyTorch's graph of the original | commit |"]
+        lines += ["|---|---|---|---|---|"]
+        for x in hosts:
+            times = " | ".join(f"{x[key]:.1f}" for key in ("call_us", "other_memory_us", "replay_of_eager_us"))
+            lines.append(f"| {x['name']} | {times} | {x['commit']} |")
     models = [line for line in found if line["part"] == "models"]
     if models:
         lines += ["", "| model | eager ms | ours ms | ratio [95 %] | error (eager) | ready s | launches | remark |"]

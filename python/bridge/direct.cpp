@@ -53,7 +53,7 @@ struct Form {
 struct Calls {
   c10::intrusive_ptr<TorchModel> model;
   Owned hand_on;
-  std::vector<Form> forms;
+  std::vector<Form> forms;  // never moves: taking a tensor may let another thread teach
   uint64_t seen = UINT64_MAX;
 };
 
@@ -235,6 +235,7 @@ _object* kpt_direct_calls(int64_t model, _object* probe, int64_t probe_address, 
   py.add_reference(hand_on);
   auto* const calls =
       new Calls{c10::intrusive_ptr<TorchModel>::reclaim_copy(reinterpret_cast<TorchModel*>(model)), Owned{hand_on}, {}};
+  calls->forms.reserve(kForms);
   const Owned capsule{py.capsule_new(calls, kCapsule, let_go)};
   if (!capsule.object) {
     delete calls;

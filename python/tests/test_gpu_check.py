@@ -128,6 +128,7 @@ def test_what_a_script_printed(script: ModuleType, tmp_path: Path, program: list
     assert (line["part"], line["name"], line["status"]) == ("memory", "x", status)
     ast.parse(script._MEMORY)
     ast.parse(script._LENGTHS)
+    ast.parse(script._HOST)
 
 
 def test_operators_are_read_from_the_sources(script: ModuleType) -> None:
@@ -139,6 +140,20 @@ def test_what_is_named_is_an_operator_or_a_test(script: ModuleType, tmp_path: Pa
     assert cases.environment() == {"KPT_TEST_OPS": "aten.linear"}
     assert test.environment() == {}
     assert test.arguments(tmp_path)[1] == "--gtest_filter=WideGemm.OnAGpuAgrees"
+
+
+def test_gpu_tests_of_both_programs_are_found(script: ModuleType, tmp_path: Path) -> None:
+    kernels, graphs = tmp_path / "kernels/kpt_kernels_test", tmp_path / "cuda/kpt_cuda_test"
+    for path, tests in ((kernels, "A.\n  OnAGpuOne\n  Other\nB.\n  OnAGpuTwo"), (graphs, "G.\n  OnAGpuCopies")):
+        path.parent.mkdir()
+        path.write_text(f"#!/bin/sh\necho '{tests}'\n")
+        path.chmod(0o755)
+    found = [task for task in script.tasks(kernels, [], "1/1") if "OnAGpu" in task.name]
+    assert [task.name for task in found] == ["A.OnAGpuOne", "B.OnAGpuTwo", "G.OnAGpuCopies"]
+    assert [task.arguments(kernels)[0] for task in found] == [str(kernels), str(kernels), str(graphs)]
+    graphs.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(SystemExit, match="does not list its tests"):
+        script.tasks(kernels, [], "1/1")
 
 
 def test_a_child_that_takes_too_long_is_stopped(script: ModuleType) -> None:
@@ -188,6 +203,8 @@ def test_the_page_of_a_device_shows_what_was_looked_at(script: ModuleType, tmp_p
     job.tell("conformance", "all", FAILED, first=["old"])
     job.tell("conformance", "all", OK)
     job.tell("sanitizer", "memcheck aten.linear", FAILED, first=["7 findings", "Invalid read"])
+    job.tell("host", "BERT-base 1x128", OK, call_us=7.89, other_memory_us=8.77, replay_of_eager_us=16.9)
+    job.tell("host", "ViT-L b1", script.LEFT)
     good = {"ratio": [1.5, 1.4, 1.6], "eager_ms": 3.0, "ours_ms": 2.0, "error": 1e-3, "eager_error": 2e-3}
     job.tell("models", "swin", OK, **good, ready_s=3.3, launches=[200, 90])
     job.tell("models", "opt", FAILED, reason="it |broke|")
@@ -197,6 +214,8 @@ def test_the_page_of_a_device_shows_what_was_looked_at(script: ModuleType, tmp_p
     where.with_name("rows.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     (text,) = make_results.pages(tmp_path).values()
     assert "| softmax | [8, 9] | 2.5 | 3000 | 75 % |" in text
+    assert "| BERT-base 1x128 | 7.9 | 8.8 | 16.9 | abc |" in text
+    assert "| ViT-L b1 |" not in text
     assert "| gelu |  | | | no kernel |" in text
     assert "Commit abc; driver 580.1." in text
     assert "| conformance | 1 ok |" in text

@@ -48,7 +48,7 @@ struct Fixture : testing::Test {
 
 using CudaGraphTest = Fixture;
 
-TEST_F(CudaGraphTest, CopiesAnySizesFromAndToAnyMemory) {
+TEST_F(CudaGraphTest, OnAGpuCopiesAnySizesFromAndToAnyMemory) {
   const std::vector<size_t> sizes = {16,   1,  0,  1000003, 64, 8,    12,      16384, 16385, 3,
                                      4096, 20, 17, 1 << 22, 2,  1024, 2000000, 5,     48,    7};
   std::vector<CudaGraphPlace> in, out;
@@ -82,7 +82,7 @@ TEST_F(CudaGraphTest, CopiesAnySizesFromAndToAnyMemory) {
   }
 }
 
-TEST_F(CudaGraphTest, OneMemsetOfAPieceGoesToTheStart) {
+TEST_F(CudaGraphTest, OnAGpuOneMemsetOfAPieceGoesToTheStart) {
   char *const in = memory(256, 0, 1), *const out = memory(256, 0, 2), *const own = memory(256, 0, 3);
   CudaGraph graph(0, {{in, 256}}, {{out, 256}},
                   {{{own, 256}}, [&](size_t, CUstream s) {
