@@ -181,12 +181,12 @@ def gpu_tests(program: Path) -> list[str]:
 
 def tasks(program: Path, only: list[str], shard: str) -> list[Task]:
     """What is named: the cases of operators, tests of single kernels. Where nothing is, all of both, and of graphs."""
+    places = (program.parent / "kpt_cuda_test", program.parent.parent / "cuda/kpt_cuda_test")
+    graphs = {name: beside for beside in places if beside.exists() for name in gpu_tests(beside)}
     if only:
-        return share([Task(name, name) if "OnAGpu" in name else Task(name) for name in only], shard)
+        return share([Task(n, n, graphs.get(n)) if "OnAGpu" in n else Task(n) for n in only], shard)
     found = [Task(name, name) for name in gpu_tests(program)]
-    graphs = (program.parent / "kpt_cuda_test", program.parent.parent / "cuda/kpt_cuda_test")
-    for beside in filter(Path.exists, graphs):
-        found += [Task(name, name, beside) for name in gpu_tests(beside)]
+    found += [Task(name, name, beside) for name, beside in graphs.items()]
     return share([*found, *(Task(name) for name in operators())], shard)
 
 

@@ -151,6 +151,8 @@ def test_gpu_tests_of_both_programs_are_found(script: ModuleType, tmp_path: Path
     found = [task for task in script.tasks(kernels, [], "1/1") if "OnAGpu" in task.name]
     assert [task.name for task in found] == ["A.OnAGpuOne", "B.OnAGpuTwo", "G.OnAGpuCopies"]
     assert [task.arguments(kernels)[0] for task in found] == [str(kernels), str(kernels), str(graphs)]
+    named = script.tasks(kernels, ["aten.linear", "A.OnAGpuOne", "G.OnAGpuCopies"], "1/1")
+    assert [task.arguments(kernels)[0] for task in named] == [str(kernels), str(kernels), str(graphs)]
     graphs.write_text("#!/bin/sh\nexit 3\n")
     with pytest.raises(SystemExit, match="does not list its tests"):
         script.tasks(kernels, [], "1/1")
