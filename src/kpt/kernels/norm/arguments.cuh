@@ -10,6 +10,6 @@ struct Norm {
   u32 rows;
   i32 width;  // norm.cu, norm_many.cu: at most THREADS * PACKS * VEC
   f32 eps;
-  i32 rms;  // norm_many.cu: no
+  i32 rms;
   Rows x, residual, y, sum;
 };
