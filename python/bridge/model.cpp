@@ -59,21 +59,23 @@ TorchWeights::Seen<rank>::Seen(const c10::TensorImpl& t)
     : tensor(&t),
       data(t.unsafe_storage().data()),
       offset(t.storage_offset()),
-      version(t.version_counter().current_version()) {
-  std::copy_n(t.sizes().data(), rank, sizes);
-  std::copy_n(t.strides().data(), rank, strides);
+      version(t.version_counter().current_version()),
+      sizes_at(t.sizes().data()),
+      strides_at(t.strides().data()) {
+  std::copy_n(sizes_at, rank, sizes);
+  std::copy_n(strides_at, rank, strides);
 }
 
-// One branch for all words, of which none is likely to differ.
+// One branch for all words, of which none is likely to differ. Above rank five a tensor keeps its sizes elsewhere: what
+// sizes_at points to is still inside it then, and the rank differs.
 template <size_t rank>
 bool TorchWeights::Seen<rank>::same() const {
-  const auto now = tensor->sizes(), steps = tensor->strides();
-  if (now.size() != rank) return false;
-  uint64_t other = reinterpret_cast<uintptr_t>(tensor->unsafe_storage().data()) ^ reinterpret_cast<uintptr_t>(data);
+  uint64_t other = static_cast<uint64_t>(tensor->dim()) ^ rank;
+  other |= reinterpret_cast<uintptr_t>(tensor->unsafe_storage().data()) ^ reinterpret_cast<uintptr_t>(data);
   other |= static_cast<uint64_t>(tensor->storage_offset() ^ offset);
   other |= tensor->version_counter().current_version() ^ version;
   for (size_t d = 0; d < rank; ++d)
-    other |= static_cast<uint64_t>((now.data()[d] ^ sizes[d]) | (steps.data()[d] ^ strides[d]));
+    other |= static_cast<uint64_t>((sizes_at[d] ^ sizes[d]) | (strides_at[d] ^ strides[d]));
   return other == 0;
 }
 

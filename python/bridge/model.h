@@ -39,6 +39,7 @@ class TorchWeights final : public WeightSource {
     const void* data;
     int64_t offset;
     uint32_t version;
+    const int64_t *sizes_at, *strides_at;  // inside the tensor, whatever its rank up to five
     int64_t sizes[rank], strides[rank];
     explicit Seen(const c10::TensorImpl& t);
     bool same() const;

@@ -276,6 +276,26 @@ def test_each_way_that_memory_changes_is_noticed_alone(options: str):
     assert model.counters()["prologue_runs"] == runs
 
 
+@pytest.mark.parametrize(
+    "other",
+    [(2, 2, 1), (4,), (1, 2, 2), (1, 1, 1, 1, 2, 2), (2, 1)],
+    ids=lambda sizes: "x".join(map(str, sizes)),
+)
+def test_a_weight_of_another_shape_over_the_same_memory_is_noticed(other: tuple[int, ...]):
+    w, c = nn.Parameter(torch.arange(4.0).view(2, 2)), nn.Parameter(torch.zeros(2))
+    model, x = compiled(TWO, "{}", w=w, c=c), torch.ones(1, 2)
+    first = model.run([x])[0]
+    square = w.data
+    w.data = square.as_strided(other, [1] * len(other)) if len(other) == 2 else square.view(other)
+    with pytest.raises(InputError, match="w"):
+        model.run([x])
+    w.data = square
+    assert torch.equal(model.run([x])[0], first)
+    c.data = c.data.view(2, 1)
+    with pytest.raises(InputError, match="c"):
+        model.run([x])
+
+
 def test_derived_weights_are_made_once_and_again_when_asked():
     w = torch.zeros(3)
     model, x = compiled(SCALED, "{}", w=w), torch.ones(2, 3)
