@@ -246,6 +246,11 @@ def test_findings_inside_cudnn_are_told_but_not_ours(script: ModuleType) -> None
     assert status == "ok" and found[0] == "42 findings, all inside cuDNN's own kernels"
     both = _PASSED + race.format("cudnn_generated_fort_native_sdpa_sm90") + race.format("attention") + tail
     assert script.read_sanitizer(both, 9)[0] == "failed"
+    warned = both.replace("Error", "Warning")
+    assert script.read_sanitizer(warned, 9)[1][1:] == [
+        "Warning: Race reported between Read access at cudnn_generated_fort_native_sdpa_sm90",
+        "Warning: Race reported between Read access at attention",
+    ]
     nothing = _PASSED + "========= Error: Target application terminated before first instrumented API call\n"
     assert script.read_sanitizer(nothing, 255) == ("not checked", ["it launches nothing"])
 
