@@ -21,6 +21,7 @@ import copy
 import ctypes
 import difflib
 import logging
+import sys
 import threading
 import warnings
 from typing import Any, NoReturn
@@ -223,7 +224,7 @@ class OptimizedModule(torch.nn.Module):
                 event(logging.INFO, "call_to_original", cause=cause, reason=why)
         result = self._run_original(args, kwargs)  # its own error first, if it has one
         if first:
-            warnings.warn(f"kernel_pytorch runs the original model: {why}", RuntimeWarning, stacklevel=5)
+            warnings.warn(f"kernel_pytorch runs the original model: {why}", RuntimeWarning, stacklevel=_users_level())
         return result
 
     # ---- weights --------------------------------------------------------------------------------------------------
@@ -407,6 +408,14 @@ class OptimizedModule(torch.nn.Module):
                 moved.update(map(id, tensors))
         if moved:
             self._plan.native.take_weights()
+
+
+def _users_level() -> int:
+    """`stacklevel` of warnings.warn for the line that called the module, however many of our frames lie between."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename in (__file__, everywhere.__file__):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 # Kernels may count on weights that start as torch's allocators place them on GPUs.

@@ -122,6 +122,19 @@ def test_moving_to_where_it_is_keeps_the_plan(mlp: Pair) -> None:
 # ---- modes and gradients -------------------------------------------------------------------------------------------
 
 
+def test_a_warning_names_the_line_of_the_call(mlp: Pair) -> None:
+    _, fast = mlp
+    fast(_x())
+    fast(_x())  # in one step from now on, where Python tells of changes
+    hooked = fast.register_forward_hook(lambda *_: None)
+    for call in (lambda: fast(torch.randn(2, 5, 32)), lambda: fast(_x().requires_grad_())):
+        with pytest.warns(RuntimeWarning, match="runs the original") as seen:
+            call()
+        assert {w.filename for w in seen} == {__file__}
+        hooked.remove()
+        fast(_x())
+
+
 def test_train_goes_to_the_original_and_eval_back(any_speed: None) -> None:
     model = nn.Sequential(nn.Linear(32, 32), nn.Dropout(0.9)).eval()
     fast = kpt.auto_optimize(model, _x())

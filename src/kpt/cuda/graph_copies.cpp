@@ -97,13 +97,12 @@ void CudaGraphCopies::record(const std::vector<CudaGraphPlace>& places, CUstream
 void CudaGraphCopies::set(CUgraphExec exec, const void* const* others) {
   for (const auto& batch : batches_) {
     uint64_t* const ends = way_ == Way::in ? batch->ranges.from : batch->ranges.to;
-    bool same = true;
     for (size_t k = 0; k < batch->index.size(); ++k) {
       const auto at = reinterpret_cast<uint64_t>(others[batch->index[k]]);
-      same = same && ends[k] == at;
+      batch->untold = batch->untold || ends[k] != at;
       ends[k] = at;
     }
-    if (same) continue;
+    if (!batch->untold) continue;
     void* params[] = {&batch->ranges};
     CUDA_KERNEL_NODE_PARAMS launch{};
     launch.func = kernel_->handle;
@@ -114,6 +113,7 @@ void CudaGraphCopies::set(CUgraphExec exec, const void* const* others) {
     launch.blockDimY = launch.blockDimZ = 1;
     launch.kernelParams = params;
     cuda_check(cuda().cuGraphExecKernelNodeSetParams(exec, batch->node, &launch), "cuda.graph");
+    batch->untold = false;
   }
 }
 

@@ -40,6 +40,7 @@ class CudaGraphCopies {
     CUgraphNode node = nullptr;
     CudaShape shape;
     Ranges ranges{};
+    bool untold = false;        // the graph has other ranges: telling it failed
     std::vector<size_t> index;  // of the places
   };
 
