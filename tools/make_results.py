@@ -128,7 +128,7 @@ def gpu_section(path: Path) -> list[str]:
         lines += ["", *(f"- {x['part']} {x['name']}: {x['status']}: {_cell(_why(x))}" for x in amiss)]
     hosts = [line for line in found if line["part"] == "host" and "call_us" in line]
     if hosts:
-        lines += ["", "Microseconds that a call keeps the host, at batch 1 (ok: 10 at most):", ""]
+        lines += ["", "Microseconds that a call keeps the host, at batch 1 (ok: a call 10 at most):", ""]
         lines += ["| row | a call | with other memory at each | replay of PyTorch's graph of the original | commit |"]
         lines += ["|---|---|---|---|---|"]
         for x in hosts:

