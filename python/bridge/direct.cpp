@@ -12,8 +12,8 @@
 
 namespace torch::jit::tracer {
 struct TracingState;
-TORCH_API const std::shared_ptr<TracingState>&
-getTracingState();  // of torch/csrc/jit/frontend/tracer.h, 2 s to include
+// Of torch/csrc/jit/frontend/tracer.h, which brings TorchScript's graphs with it.
+TORCH_API const std::shared_ptr<TracingState>& getTracingState();
 }  // namespace torch::jit::tracer
 
 namespace kpt::bridge {
@@ -30,24 +30,12 @@ struct Form {
   std::vector<std::pair<size_t, PyObject*>> constants;  // owned
 
   Form() = default;
-  Form(Form&& from) noexcept { swap(from); }
-  Form& operator=(Form&& from) noexcept {
-    swap(from);
-    return *this;
-  }
+  Form(Form&&) = default;  // leaves nothing to drop
   ~Form() {
     for (PyObject* name : names) symbols().drop_reference(name);
     for (const auto& [place, object] : constants) symbols().drop_reference(object);
   }
   size_t size() const { return positional + names.size(); }
-
- private:
-  void swap(Form& other) noexcept {
-    std::swap(positional, other.positional);
-    names.swap(other.names);
-    inputs.swap(other.inputs);
-    constants.swap(other.constants);
-  }
 };
 
 struct Calls {

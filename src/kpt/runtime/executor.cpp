@@ -279,11 +279,14 @@ std::vector<Tensor> Executor::attempt(const std::vector<Tensor>& inputs, const O
   grow_arena(*frame, instance.arena_bytes + instance.workspace_bytes);
 
   std::vector<Tensor> held;  // contiguous copies of strided inputs
+  frame->from.clear();
   for (const Tensor& in : inputs) {
+    frame->from.push_back(in.data);
     if (in.desc.is_contiguous()) continue;
     KPT_CHECK(!plan_.device->records(), "runtime", "got a strided input ", in.desc, " on a GPU, try a contiguous one");
     counters_.input_copies++;
     held.push_back(in.clone());
+    frame->from.back() = held.back().data;
   }
   std::vector<Tensor> outputs;
   outputs.reserve(instance.outputs.size());
@@ -296,12 +299,9 @@ std::vector<Tensor> Executor::attempt(const std::vector<Tensor>& inputs, const O
   const bool sync = plan_.device->records() && setting_bool("sync");
   if (!observer && !finish && !sync && replay(*frame, weights, inputs, outputs)) return outputs;
 
-  std::vector<const void*> from;
-  for (size_t i = 0, copy = 0; i < inputs.size(); ++i)
-    from.push_back(inputs[i].desc.is_contiguous() ? inputs[i].data : held[copy++].data);
   std::vector<void*> to;
   for (const Tensor& out : outputs) to.push_back(out.data);
-  place_buffers(*frame, *weights, from, to);
+  place_buffers(*frame, *weights, frame->from, to);
   std::optional<Waiting> waiting;
   if (sync || (observer && plan_.device->records())) {
     plan_.device->wait(stream);  // what was queued before is not this call's

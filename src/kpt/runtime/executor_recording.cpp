@@ -54,8 +54,6 @@ bool Executor::replay(Frame& frame, const std::shared_ptr<const Weights>& weight
     kept.splice(kept.begin(), kept, it);
   else if (!record(frame, weights, inputs, outputs, bound))
     return false;
-  frame.from.clear();
-  for (const Tensor& t : inputs) frame.from.push_back(t.data);
   try {
     kept.front().recording->replay(frame.from, to, frame.stream);
   } catch (const Error& e) {
