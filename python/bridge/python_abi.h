@@ -11,7 +11,7 @@ struct _object;
 namespace kpt::bridge {
 
 // Python's C functions of its stable ABI, and those of torch that pybind's casts of tensors call, looked up by name in
-// the running process: no headers of Python, and one library for all its versions. All but release_lock want the
+// the running process: no headers of Python, and one library for all its versions. All but take_lock want the
 // interpreter's lock held.
 using PyObject = _object;
 
