@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/cuda/graph.h"
 
+#include <algorithm>
+
 #include "kpt/base/log.h"
 #include "kpt/cuda/graph_zeroes.h"
 
@@ -12,6 +14,17 @@ struct CaptureStream {
   CaptureStream() { cuda_check(cuda().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuda.graph"); }
   ~CaptureStream() { cuda().cuStreamDestroy(stream); }
 };
+
+// Nodes that are no kernels: each makes a launch dearer for the host.
+size_t other_nodes(CUgraph graph, size_t count) {
+  std::vector<CUgraphNode> nodes(count);
+  cuda_check(cuda().cuGraphGetNodes(graph, nodes.data(), &count), "cuda.graph");
+  return static_cast<size_t>(std::count_if(nodes.begin(), nodes.end(), [](CUgraphNode node) {
+    CUgraphNodeType type;
+    cuda_check(cuda().cuGraphNodeGetType(node, &type), "cuda.graph");
+    return type != CU_GRAPH_NODE_TYPE_KERNEL;
+  }));
+}
 
 }  // namespace
 
@@ -44,7 +57,8 @@ CudaGraph::CudaGraph(int device, const std::vector<CudaGraphPlace>& inputs, cons
     zeroes_ = gather_zeroes(graph_, work.own, before, device);
     cuda_check(d.cuGraphGetNodes(graph_, nullptr, &nodes_), "cuda.graph");
     cuda_check(d.cuGraphInstantiateWithFlags(&exec_, graph_, 0), "cuda.graph");
-    log(LogLevel::debug, "cuda.graph", "event=recorded nodes=", nodes_, " zeroes_gathered=", zeroes_);
+    log(LogLevel::debug, "cuda.graph", "event=recorded nodes=", nodes_, " no_kernels=", other_nodes(graph_, nodes_),
+        " zeroes_gathered=", zeroes_);
   } catch (const Error&) {
     release();
     throw;

@@ -397,16 +397,12 @@ KERNEL void __launch_bounds__(kThreads, MIN_BLOCKS)
       sum[m][h] += __shfl_xor_sync(0xffffffffu, sum[m][h], 1);
       sum[m][h] += __shfl_xor_sync(0xffffffffu, sum[m][h], 2);
     }
+  copy_wait<0>();
+  __syncthreads();  // shared memory is read no more: results take its place
   if (WARPS_N == 1 && !SPLIT) {
-    if (t.begin >= t.end) {  // no block waited for the copies of the queries
-      copy_wait<0>();
-      __syncthreads();
-    }
     store_rows(a, t, out, o, sum, memory + warp_row0 * kPitch, t.row0 + warp_row0, lane);
     return;
   }
-  copy_wait<0>();
-  __syncthreads();
   const Meeting meet = meeting(memory);
   leave_sums(meet, o, top, sum, scale, warp_n, warp_row0, lane);
   __syncthreads();
