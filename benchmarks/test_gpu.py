@@ -32,7 +32,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -243,7 +243,7 @@ def read_sanitizer(output: str, code: int | None) -> tuple[str, list[str]]:
     return status, faults
 
 
-def sanitizer(job: Job, named: str | None, only: list[str], shard: str = "1/1") -> None:
+def sanitizer(job: Job, named: str | None, only: list[str], tools: Sequence[str] = TOOLS, shard: str = "1/1") -> None:
     tool, program = find_sanitizer(named), kernels_test(job.build)
     if tool is None or program is None:
         job.tell(
@@ -262,7 +262,7 @@ def sanitizer(job: Job, named: str | None, only: list[str], shard: str = "1/1") 
         status, faults = read_sanitizer(text, code)
         job.tell("sanitizer", f"{check} {task.name}", status, seconds, first=faults)
 
-    side_by_side(job, [(check, task) for check in TOOLS for task in tasks(program, only, shard)], one)
+    side_by_side(job, [(check, task) for check in tools for task in tasks(program, only, shard)], one)
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -682,6 +682,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--shard", default="1/1", metavar="K/N", help="the K-th of N parts of models and operators")
     parser.add_argument("--sanitizer", help="path of compute-sanitizer")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS), help="of compute-sanitizer")
     parser.add_argument("--warm", action="store_true", help="each model in a second process, too")
     parser.add_argument("--together", type=int, default=1, metavar="N", help="models on the GPU at a time (1)")
     parser.add_argument(
@@ -718,7 +719,7 @@ def main(argv: list[str] | None = None) -> int:
         if part == "conformance":
             conformance(job, options.operators, options.shard)
         elif part == "sanitizer":
-            sanitizer(job, options.sanitizer, options.operators, options.shard)
+            sanitizer(job, options.sanitizer, options.operators, options.tools, options.shard)
         elif part == "models":
             models(job, share(options.models or list(model_rows()), options.shard), options.warm, options.together)
         elif part == "lengths":
