@@ -82,6 +82,7 @@ bool TorchWeights::Seen<rank>::same() const {
 void TorchWeights::look() const {
   vectors_.clear();
   matrices_.clear();
+  filters_.clear();
   others_.clear();
   others_seen_.clear();
   for (size_t i = 0; i < tensors_.size(); ++i) {
@@ -91,6 +92,8 @@ void TorchWeights::look() const {
       vectors_.emplace_back(t);
     else if (counted && t.dim() == 2)
       matrices_.emplace_back(t);
+    else if (counted && t.dim() == 4)
+      filters_.emplace_back(t);
     else
       others_.push_back(i);
   }
@@ -107,8 +110,10 @@ std::optional<uint64_t> TorchWeights::generation() const {
   const int64_t* seen = others_seen_.data();
   // The rank comes before the sizes: a comparison never leaves its weight's words.
   const auto same = [&seen](int64_t word) { return *seen++ == word; };
-  if (looked_ && std::all_of(vectors_.begin(), vectors_.end(), [](const auto& s) { return s.same(); }) &&
-      std::all_of(matrices_.begin(), matrices_.end(), [](const auto& s) { return s.same(); }) &&
+  const auto all_same = [](const auto& all) {
+    return std::all_of(all.begin(), all.end(), [](const auto& s) { return s.same(); });
+  };
+  if (looked_ && all_same(vectors_) && all_same(matrices_) && all_same(filters_) &&
       std::all_of(others_.begin(), others_.end(), [&](size_t i) { return each_word(i, same); }))
     return generation_;
   look();
@@ -194,9 +199,10 @@ namespace {
 // The model's device made current for a call, its inputs made dense there (the engine has no strided inputs on a GPU).
 class Place {
  public:
-  Place(at::Device device, std::vector<at::Tensor>& inputs)
-      : guard_(device.is_cpu() ? std::nullopt : std::optional(device)) {
+  Place(at::Device device, std::vector<at::Tensor>& inputs) {
     if (device.is_cpu()) return;
+    // A guard that changes nothing still asks the driver when it ends.
+    if (c10::impl::VirtualGuardImpl(device.type()).getDevice() != device) guard_.reset_device(device);
     for (at::Tensor& t : inputs) t = t.contiguous();
     stream_ = current_stream(device);
   }

@@ -60,6 +60,7 @@ class TorchWeights final : public WeightSource {
   mutable bool looked_ = false;
   mutable std::vector<Seen<1>> vectors_;
   mutable std::vector<Seen<2>> matrices_;
+  mutable std::vector<Seen<4>> filters_;
   mutable std::vector<size_t> others_;
   mutable std::vector<int64_t> others_seen_;  // each_word() of them
   mutable uint64_t generation_ = 0;

@@ -276,6 +276,39 @@ def test_each_way_that_memory_changes_is_noticed_alone(options: str):
     assert model.counters()["prologue_runs"] == runs
 
 
+FILTER = """kpt.graph 1
+sym b in [1, 64] hint 4
+input %x : f32[b, 2, 2, 2]
+weight %w "w" : f32[2, 2, 2, 2]
+%v = aten.exp(%w) : f32[2, 2, 2, 2]
+%y = aten.mul.Tensor(%x, %v) : f32[b, 2, 2, 2]
+return %y
+"""
+
+
+def test_changes_of_a_filter_are_noticed():
+    memory = torch.arange(18.0) / 8
+    w = nn.Parameter(memory[:16].view(2, 2, 2, 2))
+    model, x = compiled(FILTER, "{}", w=w), torch.ones(2, 2, 2, 2)
+
+    def check() -> None:
+        for _ in range(2):
+            torch.testing.assert_close(model.run([x])[0], (x * w.exp()).detach())
+
+    check()
+    for order in ((0, 2, 3, 1), (3, 1, 2, 0)):
+        w.data = w.data.permute(order)  # the same address and sizes
+        check()
+    w.data = memory[2:].view(2, 2, 2, 2)
+    check()
+    with torch.no_grad():
+        w.mul_(2.0)
+    check()
+    w.data = memory[2:].view(1, 2, 2, 2, 2)
+    with pytest.raises(InputError, match="w"):
+        model.run([x])
+
+
 @pytest.mark.parametrize(
     "other",
     [(2, 2, 1), (4,), (1, 2, 2), (1, 1, 1, 1, 2, 2), (2, 1)],
