@@ -13,6 +13,8 @@
                 of their class (lengths in the same 64)
   host          how long a call keeps the host, at batch 1: 10 us at most; beside it a call with other memory each time,
                 and the replay of a CUDA graph that PyTorch made of the original
+  warm          a second process, with what the first left in its cache: seconds to the first result, imports of
+                kernel_pytorch included, 2 at most
   memory        the most that calls hold, weights included: eager, then ours with the original released
 
 A machine without a GPU, or a tool that is not there, is "not checked": nothing is claimed and the exit code is 0. It is
@@ -39,11 +41,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = ROOT / "benchmarks/programs"
 if not any((Path(p) / "kernel_pytorch").is_dir() for p in sys.path):
     sys.path.insert(0, str(ROOT / "python"))
 
 OK, FAILED, NOT_CHECKED, LEFT = "ok", "failed", "not checked", "left: out of time"
-PARTS = ("conformance", "sanitizer", "models", "faults", "lengths", "host", "memory")
+PARTS = ("conformance", "sanitizer", "models", "faults", "lengths", "host", "warm", "memory")
 TOOLS = ("memcheck", "racecheck", "initcheck")
 _FILTER = "Conformance.EveryCudaKernelAgreesWithTheReference"
 _MODELS_AT_A_TIME = 3  # one of them on the GPU, the others reading their modules
@@ -495,39 +498,6 @@ def faults(job: Job) -> None:
 
 # ---- lengths ---------------------------------------------------------------------------------------------------------
 
-_LENGTHS = """
-import json, pathlib, random, statistics, sys, time
-import torch
-import kernel_pytorch as kpt
-from models import zoo
-torch.set_grad_enabled(False)
-cache = pathlib.Path(sys.argv[1])
-model, sample = zoo.build("bert_base", (1, 128))
-to = lambda values: {name: t.cuda() for name, t in values.items()}
-model, sample = model.to("cuda", torch.bfloat16), to(sample)
-fast = kpt.auto_optimize(model, sample)
-assert fast.report.kept, fast.report.reason
-compiled = lambda: sum(1 for f in cache.rglob("*") if f.suffix == ".cubin")
-random.seed(0)
-calls = []
-for length in random.sample(range(8, 513), 100):
-    inputs = to(zoo.text(30522)(1, length))
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    fast(**inputs)
-    torch.cuda.synchronize()
-    calls.append([length, (time.perf_counter() - start) * 1e3, compiled()])
-classes = {}
-for length, ms, _ in calls:
-    classes.setdefault(length // 64, []).append(ms)
-ratios = [ms / statistics.median(classes[length // 64]) for length, ms, _ in calls]
-print("RESULT" + json.dumps({
-    "compiles_after_five": calls[-1][2] - calls[4][2],
-    "above_twice": sum(r > 2 for r in ratios), "worst_ratio": max(ratios),
-    "median_ms": statistics.median(ms for _, ms, _ in calls), "worst_ms": max(ms for _, ms, _ in calls),
-    "by_original": dict(fast.report.calls_to_original), "calls": [[n, round(ms, 3)] for n, ms, _ in calls]}))
-"""
-
 
 def lengths(job: Job) -> None:
     with tempfile.TemporaryDirectory() as cache:
@@ -535,7 +505,7 @@ def lengths(job: Job) -> None:
         def good(found: dict[str, Any]) -> bool:
             return not found["compiles_after_five"] and not found["above_twice"] and not found["by_original"]
 
-        script(job, "lengths", "BERT-base", [_LENGTHS, cache], job.limit, good, KPT_CACHE_DIR=cache)
+        script(job, "lengths", "BERT-base", ["lengths", cache], job.limit, good, KPT_CACHE_DIR=cache)
 
 
 def script(
@@ -547,64 +517,29 @@ def script(
     good: Callable[[dict[str, Any]], bool],
     **environment: str,
 ) -> None:
-    """Runs a program (its text, then its arguments) that prints RESULT and a JSON object; tells what it found."""
-    path = os.pathsep.join([str(ROOT / "benchmarks"), *(p for p in sys.path if p)])
-    code, text, seconds = run([sys.executable, "-c", *command], left, PYTHONPATH=path, **environment)
-    lines = [line for line in text.splitlines() if line.startswith("RESULT")]
-    if code != 0 or not lines:
+    """Runs one of benchmarks/programs (its name, then its arguments) and tells what it found."""
+    code, text, seconds = program(command, left, **environment)
+    found = result(text)
+    if code != 0 or found is None:
         job.tell(part, name, LEFT if code is None else FAILED, seconds, reason=" ".join(text.split())[-600:])
-        return
-    found = json.loads(lines[-1][6:])
-    job.tell(part, name, OK if good(found) else FAILED, seconds, **found)
+    else:
+        job.tell(part, name, OK if good(found) else FAILED, seconds, **found)
+
+
+def program(command: list[str], left: float, **environment: str) -> tuple[int | None, str, float]:
+    """One of benchmarks/programs: (exit code or None out of time, output, seconds)."""
+    path = os.pathsep.join([str(ROOT / "benchmarks"), *(p for p in sys.path if p)])
+    return run([sys.executable, str(PROGRAMS / f"{command[0]}.py"), *command[1:]], left, PYTHONPATH=path, **environment)
+
+
+def result(text: str) -> dict[str, Any] | None:
+    """What a program printed after RESULT."""
+    lines = [line for line in text.splitlines() if line.startswith("RESULT")]
+    return json.loads(lines[-1][6:]) if lines else None
 
 
 # ---- host ------------------------------------------------------------------------------------------------------------
 
-_HOST = """
-import json, statistics, sys, time
-import torch
-import kernel_pytorch as kpt
-from kernel_pytorch.benchmark.reference import to
-from kernel_pytorch.samples import normalise
-from models import zoo
-model, inputs = zoo.build(sys.argv[1], tuple(map(int, sys.argv[2].split("x"))))
-(sample,) = normalise(model, inputs)
-model, sample = model.to("cuda", torch.bfloat16), to(sample, "cuda", torch.bfloat16)
-def median(call, rounds=300, calls=10):  # few calls: a queue that is full waits for the GPU
-    found = []
-    for _ in range(rounds):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        found.append((time.perf_counter() - start) / calls * 1e6)
-    torch.cuda.synchronize()
-    return statistics.median(found)
-copy = lambda x: x.clone() if torch.is_tensor(x) else x
-with torch.inference_mode():
-    fast = kpt.auto_optimize(model, sample.kwargs or sample.args)
-    assert fast.report.kept, fast.report.reason
-    args, kwargs = sample.args, sample.kwargs
-    others = [(tuple(map(copy, args)), {k: copy(v) for k, v in kwargs.items()}) for _ in range(4)]
-    turn, held = 0, None
-    def other():  # and the last result is still there
-        global turn, held
-        turn = (turn + 1) % 4
-        held = fast(*others[turn][0], **others[turn][1])
-    for _ in range(30):
-        fast(*args, **kwargs), other()
-    same, elsewhere = median(lambda: fast(*args, **kwargs)), median(other)
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            sample.call(model)
-    torch.cuda.synchronize()
-    with torch.cuda.graph(graph):
-        sample.call(model)
-    replay = median(graph.replay)
-print("RESULT" + json.dumps({"call_us": same, "other_memory_us": elsewhere, "replay_of_eager_us": replay,
-                             "weights": sum(1 for _ in model.parameters())}))
-"""
 _HOST_ROWS = ("MiniLM 1x128", "BERT-base 1x128", "ViT-L b1", "ResNet-50 b1", "GPT-2 medium 1x128")
 HOST_US = 10.0
 
@@ -613,41 +548,37 @@ def host(job: Job, only: list[str]) -> None:
     rows, end = model_rows(), time.perf_counter() + job.limit
     for name in [n for n in _HOST_ROWS if n in only or not only]:  # one after the other: the host is what is measured
         model, shape = rows[name]
-        command = [_HOST, model, "x".join(map(str, shape))]
+        command = ["host", model, "x".join(map(str, shape))]
         script(job, "host", name, command, end - time.perf_counter(), lambda found: found["call_us"] <= HOST_US)
+
+
+# ---- warm ------------------------------------------------------------------------------------------------------------
+
+_WARM_ROWS = (*_HOST_ROWS, "BERT-large 32x128", "ViT-L/16 b32", "GPT-2 medium 8x1024")
+WARM_S = 2.0
+
+
+def warm(job: Job, only: list[str]) -> None:
+    """A process that fills a cache for each row, some at a time; then a second one for each, alone, which is timed."""
+    rows, end = model_rows(), time.perf_counter() + job.limit
+    names = [n for n in _WARM_ROWS if n in only or not only]
+    arguments = {n: ["warm", rows[n][0], "x".join(map(str, rows[n][1]))] for n in names}
+    with tempfile.TemporaryDirectory(prefix="kpt-cache-") as folder:
+        caches = {name: f"{folder}/{i}" for i, name in enumerate(names)}
+
+        def fill(name: str, left: float) -> None:
+            program(arguments[name], left, KPT_CACHE_DIR=caches[name])
+
+        side_by_side(job, names, fill, at_most=_MODELS_AT_A_TIME)
+        for name in names:
+            left, cache = end - time.perf_counter(), caches[name]
+            script(
+                job, "warm", name, arguments[name], left, lambda f: f["first_result_s"] <= WARM_S, KPT_CACHE_DIR=cache
+            )
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
-_MEMORY = """
-import gc, json, sys
-import torch
-import kernel_pytorch as kpt
-from kernel_pytorch.benchmark.reference import to
-from kernel_pytorch.samples import normalise
-from models import zoo
-torch.set_grad_enabled(False)
-model, inputs = zoo.build(sys.argv[1], tuple(map(int, sys.argv[2].split("x"))))
-(sample,) = normalise(model, inputs)
-model, sample = model.to("cuda", torch.bfloat16), to(sample, "cuda", torch.bfloat16)
-def peak(called):
-    gc.collect()
-    torch._C._cuda_clearCublasWorkspaces()  # torch keeps them for eager's products: ours should not pay for them
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    for _ in range(4):
-        sample.call(called)
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() / 2**20
-storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in model.state_dict().values()}
-weights = sum(s.nbytes() for s in storages.values()) / 2**20
-del storages
-eager = peak(model)
-fast = kpt.auto_optimize(model, sample.kwargs or sample.args, release_original=True)
-del model
-assert fast.report.kept, fast.report.reason
-print("RESULT" + json.dumps({"weights_mb": weights, "eager_mb": eager, "ours_mb": peak(fast)}))
-"""
 _MEMORY_ROWS = ("MiniLM 1x128", "BERT-large 32x128", "ViT-L/16 b32", "ResNet-50 b64", "GPT-2 medium 8x1024")
 
 
@@ -656,7 +587,7 @@ def memory(job: Job) -> None:
 
     def one(name: str, left: float) -> None:
         model, shape = rows[name]
-        command = [_MEMORY, model, "x".join(map(str, shape))]
+        command = ["memory", model, "x".join(map(str, shape))]
         script(job, "memory", name, command, left, lambda found: found["ours_mb"] <= found["eager_mb"])
 
     side_by_side(job, list(_MEMORY_ROWS), one, at_most=_MODELS_AT_A_TIME)
@@ -671,7 +602,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="file of results (benchmarks/results/<device>/test_gpu.jsonl)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(
-        "--models", nargs="+", default=[], metavar="NAME", help="of the parts models and host; default: all"
+        "--models", nargs="+", default=[], metavar="NAME", help="of the parts models, host and warm; default: all"
     )
     parser.add_argument(
         "--operators",
@@ -683,7 +614,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--shard", default="1/1", metavar="K/N", help="the K-th of N parts of models and operators")
     parser.add_argument("--sanitizer", help="path of compute-sanitizer")
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS), help="of compute-sanitizer")
-    parser.add_argument("--warm", action="store_true", help="each model in a second process, too")
+    parser.add_argument("--warm", action="store_true", help="of the part models: each in a second process, too")
     parser.add_argument("--together", type=int, default=1, metavar="N", help="models on the GPU at a time (1)")
     parser.add_argument(
         "--jobs",
@@ -726,6 +657,8 @@ def main(argv: list[str] | None = None) -> int:
             lengths(job)
         elif part == "host":
             host(job, options.models)
+        elif part == "warm":
+            warm(job, options.models)
         elif part == "memory":
             memory(job)
         else:

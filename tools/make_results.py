@@ -122,7 +122,7 @@ def gpu_section(path: Path) -> list[str]:
     for part in dict.fromkeys(line["part"] for line in found):
         states = [line["status"] for line in found if line["part"] == part]
         lines.append(f"| {part} | {', '.join(f'{states.count(s)} {s}' for s in dict.fromkeys(states))} |")
-    shown = [line for line in found if line["part"] == "models" or "call_us" in line]
+    shown = [line for line in found if line["part"] == "models" or {"call_us", "first_result_s"} & line.keys()]
     amiss = [line for line in found if line not in shown and line["status"] != OK]
     if amiss:
         lines += ["", *(f"- {x['part']} {x['name']}: {x['status']}: {_cell(_why(x))}" for x in amiss)]
@@ -134,6 +134,15 @@ def gpu_section(path: Path) -> list[str]:
         for x in hosts:
             times = " | ".join(f"{x[key]:.1f}" for key in ("call_us", "other_memory_us", "replay_of_eager_us"))
             lines.append(f"| {x['name']} | {times} | {x['commit']} |")
+    warm = [line for line in found if "first_result_s" in line]
+    if warm:
+        lines += [
+            "",
+            "Seconds to the first result in a second process, beyond PyTorch and weights (ok: 2 at most):",
+            "",
+        ]
+        lines += ["| row | seconds | of them import kernel_pytorch | commit |", "|---|---|---|---|"]
+        lines += [f"| {x['name']} | {x['first_result_s']:.2f} | {x['import_s']:.2f} | {x['commit']} |" for x in warm]
     models = [line for line in found if line["part"] == "models"]
     if models:
         lines += ["", "| model | eager ms | ours ms | ratio [95 %] | error (eager) | ready s | launches | remark |"]
