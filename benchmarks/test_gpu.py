@@ -567,10 +567,16 @@ def warm(job: Job, only: list[str]) -> None:
         caches = {name: f"{folder}/{i}" for i, name in enumerate(names)}
 
         def fill(name: str, left: float) -> None:
-            program(arguments[name], left, KPT_CACHE_DIR=caches[name])
+            code, text, seconds = program(arguments[name], left, KPT_CACHE_DIR=caches[name])
+            if code == 0 and result(text) is not None:
+                filled.append(name)
+                return
+            reason = "the first process: " + " ".join(text.split())[-600:]
+            job.tell("warm", name, LEFT if code is None else FAILED, seconds, reason=reason)
 
+        filled: list[str] = []
         side_by_side(job, names, fill, at_most=_MODELS_AT_A_TIME)
-        for name in names:
+        for name in (n for n in names if n in filled):
             left, cache = end - time.perf_counter(), caches[name]
             script(
                 job, "warm", name, arguments[name], left, lambda f: f["first_result_s"] <= WARM_S, KPT_CACHE_DIR=cache

@@ -86,7 +86,8 @@ def _table(records: list[Record]) -> list[str]:
 
 
 def _line(r: Record) -> str:
-    remark = "" if r.status == OK else f"{r.status}: {_cell(r.reason)}"
+    busy = "; ".join(note for note in r.notes if note.startswith("busy machine"))
+    remark = _cell(busy) if r.status == OK else f"{r.status}: {_cell(r.reason)}"
     if not r.timed:
         return f"| {r.row} | {r.system} {_NO_NUMBERS}{remark} |"
     time = f"{r.median_ms:.3f} [{r.low_ms:.3f}, {r.high_ms:.3f}]"
@@ -129,11 +130,13 @@ def gpu_section(path: Path) -> list[str]:
     hosts = [line for line in found if line["part"] == "host" and "call_us" in line]
     if hosts:
         lines += ["", "Microseconds that a call keeps the host, at batch 1 (ok: a call 10 at most):", ""]
-        lines += ["| row | a call | with other memory at each | replay of PyTorch's graph of the original | commit |"]
-        lines += ["|---|---|---|---|---|"]
+        lines += [
+            "| row | a call | with other memory at each | replay of PyTorch's graph of the original | commit | remark |"
+        ]
+        lines += ["|---|---|---|---|---|---|"]
         for x in hosts:
             times = " | ".join(f"{x[key]:.1f}" for key in ("call_us", "other_memory_us", "replay_of_eager_us"))
-            lines.append(f"| {x['name']} | {times} | {x['commit']} |")
+            lines.append(f"| {x['name']} | {times} | {_from(x)}")
     warm = [line for line in found if "first_result_s" in line]
     if warm:
         lines += [
@@ -141,13 +144,17 @@ def gpu_section(path: Path) -> list[str]:
             "Seconds to the first result in a second process, beyond PyTorch and weights (ok: 2 at most):",
             "",
         ]
-        lines += ["| row | seconds | of them import kernel_pytorch | commit |", "|---|---|---|---|"]
-        lines += [f"| {x['name']} | {x['first_result_s']:.2f} | {x['import_s']:.2f} | {x['commit']} |" for x in warm]
+        lines += ["| row | seconds | commit | remark |", "|---|---|---|---|"]
+        lines += [f"| {x['name']} | {x['first_result_s']:.2f} | {_from(x)}" for x in warm]
     models = [line for line in found if line["part"] == "models"]
     if models:
         lines += ["", "| model | eager ms | ours ms | ratio [95 %] | error (eager) | ready s | launches | remark |"]
         lines += ["|---|---|---|---|---|---|---|---|", *map(_model, sorted(models, key=_ratio))]
     return lines
+
+
+def _from(line: dict[str, Any]) -> str:
+    return f"{line['commit']} | {_cell(line.get('remark', ''))} |"
 
 
 def _why(line: dict[str, Any]) -> str:

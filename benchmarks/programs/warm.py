@@ -11,6 +11,7 @@ import torch
 start = time.perf_counter()
 import kernel_pytorch as kpt  # noqa: E402
 
+assert callable(kpt.auto_optimize)  # names are imported when they are asked for
 imported = time.perf_counter() - start
 from models import zoo  # noqa: E402
 
@@ -31,4 +32,4 @@ with torch.inference_mode():
 torch.cuda.synchronize()
 seconds = imported + time.perf_counter() - start
 assert fast.report.kept, fast.report.reason
-print("RESULT" + json.dumps({"first_result_s": seconds, "import_s": imported, "stages_s": fast.report.compile_seconds}))
+print("RESULT" + json.dumps({"first_result_s": seconds, "stages_s": fast.report.compile_seconds}))

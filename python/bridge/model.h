@@ -22,8 +22,8 @@ class TorchWeights final : public WeightSource {
   // `.data` or of inference tensors: torch keeps no count of those.
   uint64_t version(size_t i) const override;
   // One walk of comparisons with what was seen at the last call. Of 392 weights that are no longer in the first cache:
-  // 18 cycles each while every word was asked for in a loop, 12 since vectors and matrices have code of their own
-  // (EPYC).
+  // 18 cycles each while every word was asked for in a loop, 12 since vectors, matrices and filters have code of their
+  // own (EPYC).
   std::optional<uint64_t> generation() const override;
   void set(size_t i, at::Tensor tensor);
   // These are written by the model itself (kpt.write_): their version tells of another place alone. Error{bad_input}

@@ -576,3 +576,21 @@ def test_weights_are_looked_at_only_after_a_change(any_speed: None, monkeypatch:
     changes.value += 1
     assert close(fast(x), model(x))
     assert _by_plan(fast)
+
+
+# ---- several GPUs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="not checked: fewer than two NVIDIA GPUs")
+def test_a_call_works_where_another_gpu_is_current() -> None:
+    model = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 32)).eval().to("cuda:0")
+    x = torch.randn(8, 64, device="cuda:0")
+    with torch.inference_mode():
+        fast, want = kpt.auto_optimize(model, x), model(x)
+        with torch.cuda.device(1):
+            for _ in range(4):  # step by step, recorded, replayed
+                got = fast(x)
+                assert got.device == x.device
+                assert torch.allclose(got, want, rtol=1e-2, atol=1e-2)
+            assert torch.cuda.current_device() == 1
+    assert _by_plan(fast)

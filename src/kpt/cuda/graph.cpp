@@ -57,8 +57,9 @@ CudaGraph::CudaGraph(int device, const std::vector<CudaGraphPlace>& inputs, cons
     zeroes_ = gather_zeroes(graph_, work.own, before, device);
     cuda_check(d.cuGraphGetNodes(graph_, nullptr, &nodes_), "cuda.graph");
     cuda_check(d.cuGraphInstantiateWithFlags(&exec_, graph_, 0), "cuda.graph");
-    log(LogLevel::debug, "cuda.graph", "event=recorded nodes=", nodes_, " not_kernels=", other_nodes(graph_, nodes_),
-        " zeroes_gathered=", zeroes_);
+    if (log_enabled(LogLevel::debug))
+      log(LogLevel::debug, "cuda.graph", "event=recorded nodes=", nodes_, " not_kernels=", other_nodes(graph_, nodes_),
+          " zeroes_gathered=", zeroes_);
   } catch (const Error&) {
     release();
     throw;
