@@ -66,7 +66,7 @@ asan: setup  ## C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 tsan: setup  ## C++ tests under ThreadSanitizer
 	@cmake -S . -B build-tsan -G Ninja $(SANITIZED) -DKPT_SANITIZE=thread
 	@cmake --build build-tsan -j $(JOBS)
-	@GTEST_FILTER=$(UNSANITIZED) TSAN_OPTIONS=halt_on_error=1:$(NO_ABORT) ctest --test-dir build-tsan --output-on-failure -j $(JOBS)
+	@GTEST_FILTER=$(UNSANITIZED) TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tools/tsan.txt:$(NO_ABORT) ctest --test-dir build-tsan --output-on-failure -j $(JOBS)
 
 fuzz: setup  ## every libFuzzer target for FUZZ_SECONDS (300)
 	@tools/setup_system.sh fuzz

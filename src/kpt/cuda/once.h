@@ -24,10 +24,13 @@ class OncePerKey {
       if (!slot) slot = std::make_unique<Entry>();
       entry = slot.get();
     }
-    std::call_once(entry->once, [&] {
+    if (entry->made.load(std::memory_order_acquire)) return entry->value;
+    // No std::call_once: under ThreadSanitizer one that threw never lets go.
+    const std::lock_guard<std::mutex> lock(entry->making);
+    if (!entry->made.load(std::memory_order_relaxed)) {
       entry->value = make();
       entry->made.store(true, std::memory_order_release);
-    });
+    }
     return entry->value;
   }
   // Null where it was not made yet.
@@ -39,7 +42,7 @@ class OncePerKey {
 
  private:
   struct Entry {
-    std::once_flag once;
+    std::mutex making;
     T value{};
     std::atomic<bool> made{false};
   };
