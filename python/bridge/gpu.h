@@ -16,7 +16,7 @@ void* current_stream(at::Device device);
 // Lets the core draw on torch's caching allocator. Called once, at load.
 void share_allocator();
 
-// kpt::distance over tensors of a GPU, in f64 by ATen's reductions, in pieces of 16 M elements.
+// kpt::cuda_distance over tensors of any strides on one GPU, on torch's current stream.
 Distance device_distance(const at::Tensor& x, const at::Tensor& reference);
 
 // JSON: [{index, name, uuid, arch, multiprocessors, memory_bytes, l2_bytes, clock_khz, memory_clock_khz, bus_bits,

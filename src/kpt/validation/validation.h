@@ -20,6 +20,8 @@ struct Distance {
   int64_t elements = 0;
 };
 KPT_API Distance distance(const Tensor& x, const Tensor& reference);
+// Of contiguous tensors on that GPU; waits for the stream.
+KPT_API Distance cuda_distance(const Tensor& x, const Tensor& reference, int device, void* stream);
 
 // The rule of the level (docs/decisions): conservative e(new) <= 2 e(original) + 1e-6 (the constant scaled to the
 // dtype: 1e-6 for f32, 1e-2 * 2^-8 .. see judge.cpp); balanced e(new) <= 1.5 e(original in bf16); aggressive e(new) <=
