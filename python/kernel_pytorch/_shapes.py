@@ -16,6 +16,7 @@ from torch.export import Dim
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
+from .captured import Symbol
 from .errors import CaptureError, InputError
 
 UNBOUNDED = 1 << 20  # written for "no upper bound": sizes above a million are no model's batch or sequence
@@ -32,18 +33,6 @@ class Group:
     export_size: int  # in the call that is traced
     lo: int | None = None  # the user's bounds
     hi: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Symbol:
-    """A declared symbol. assumed_one: torch traced with a size of at least 2 and the plan takes 1 as well, unproven."""
-
-    name: str
-    lo: int
-    hi: int
-    hint: int
-    assumed_one: bool
-    members: tuple[tuple[int, int], ...]
 
 
 def plan_groups(

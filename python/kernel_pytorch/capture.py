@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import inspect
 import logging
 import os
-import sys
 import time
 import warnings
 
@@ -26,51 +24,19 @@ from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from . import _functional, _rnn
 from ._explicit import explicit
 from ._graph_text import SizePrinter, Writer, quote
-from ._shapes import Group, Solved, Symbol, export_dims, plan_groups, resize, solve
+from ._shapes import Group, Solved, export_dims, plan_groups, resize, solve
 from ._writes import find_writes
+from .captured import Captured, WeightRef, input_tree, signature_of
 from .errors import CaptureError
 from .pt2 import open_program
 from .trees import InputTree, OutputTree
 
-__all__ = ["Captured", "Symbol", "WeightRef", "capture", "capture_pt2"]
+__all__ = ["capture", "capture_pt2"]
 
 _WEIGHT_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 # They print what is raised as well; the reason is in the CaptureError or in the notes.
 _CHATTY = ("torch.export", "torch._export", "torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
-
-
-@dataclasses.dataclass
-class WeightRef:
-    """One weight of the graph. module/attr: where to read it again (None for constants of the trace)."""
-
-    fqn: str
-    module: nn.Module | None
-    attr: str
-    tensor: torch.Tensor
-
-    def current(self) -> torch.Tensor:
-        """The tensor that the module holds now; a reassigned parameter is another object than `tensor`."""
-        return self.tensor if self.module is None else getattr(self.module, self.attr)
-
-
-@dataclasses.dataclass
-class Captured:
-    """text: the graph. weights: in the order of its `weight` lines. inputs/outputs: calls to tensor lists and back.
-
-    input_names: names of the graph's inputs, in graph order. input_order: for each of them its index in the list that
-    `inputs.flatten` gives. notes: sentences for the report.
-    """
-
-    text: str
-    weights: list[WeightRef]
-    inputs: InputTree
-    outputs: OutputTree
-    input_names: list[str]
-    input_order: list[int]
-    symbols: list[Symbol]
-    seconds: float
-    notes: list[str]
 
 
 def capture(
@@ -98,12 +64,6 @@ def capture(
     return result
 
 
-def input_tree(model: nn.Module, args: tuple, kwargs: dict) -> InputTree:
-    """The call as the capture sees it; what the model's library calls a tree is one from now on."""
-    _register_caches(model)
-    return InputTree(_signature(model), args, kwargs)
-
-
 def capture_pt2(path: str | os.PathLike, allow_pickle: bool = False) -> Captured:
     """A program saved by torch.export.save, with the dynamic sizes it was exported with.
 
@@ -125,13 +85,6 @@ def capture_pt2(path: str | os.PathLike, allow_pickle: bool = False) -> Captured
     result = _convert(ep, solved, inputs, None)
     result.seconds = time.perf_counter() - start
     return result
-
-
-def _signature(model: nn.Module) -> inspect.Signature | None:
-    try:
-        return inspect.signature(model.forward)
-    except (TypeError, ValueError):  # builtins and some C functions have none
-        return None
 
 
 @contextlib.contextmanager
@@ -225,35 +178,10 @@ def _export(model: nn.Module, inputs: InputTree, groups: list[Group]):
 def _by_argument(model: nn.Module, dynamic: tuple):
     """dynamic_shapes as torch.export wants it: by argument name; what *args takes is a tuple."""
     args, kwargs = dynamic
-    signature = _signature(model)
+    signature = signature_of(model)
     if signature is None:
         return {**dict(enumerate(args)), **kwargs} if kwargs else args
     return dict(signature.bind(*args, **kwargs).arguments)
-
-
-def _register_caches(model: nn.Module):
-    """Lets key/value caches of transformers be outputs: the library's own registration of DynamicCache, and two of
-    them as encoders with decoders return."""
-    modeling = sys.modules.get("transformers.modeling_utils")
-    if modeling is None or not isinstance(model, modeling.PreTrainedModel):
-        return
-    from transformers.cache_utils import EncoderDecoderCache
-    from transformers.integrations.executorch import register_dynamic_cache_export_support
-
-    register_dynamic_cache_export_support()
-    pytree = torch.utils._pytree
-    if EncoderDecoderCache not in pytree.SUPPORTED_NODES:
-        names = ("self_attention_cache", "cross_attention_cache")
-        pytree.register_pytree_node(
-            EncoderDecoderCache,
-            lambda cache: ([getattr(cache, name) for name in names], None),
-            lambda caches, _: EncoderDecoderCache(*caches),
-            serialized_type_name=f"{EncoderDecoderCache.__module__}.{EncoderDecoderCache.__name__}",
-            flatten_with_keys_fn=lambda cache: (
-                [(pytree.GetAttrKey(name), getattr(cache, name)) for name in names],
-                None,
-            ),
-        )
 
 
 def _functionalised(ep):

@@ -210,7 +210,7 @@ def other_sizes(program: Program) -> list[dict[str, int]]:
 
 
 def unit_sizes(program: Program) -> dict[str, int]:
-    """Size 1 wherever the capture took it on trust (see capture.Symbol.assumed_one) and the sample does not show it."""
+    """Size 1 wherever the capture took it on trust (captured.Symbol.assumed_one) and the sample does not show it."""
     return {name: 1 for name, s in program.symbols.items() if s.assumed_one and s.lo <= 1 and s.hint != 1}
 
 

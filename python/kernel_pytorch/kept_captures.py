@@ -36,7 +36,7 @@ from torch import nn
 
 from . import __version__, machine
 from ._log import event
-from .capture import Captured, Symbol, WeightRef, input_tree
+from .captured import Captured, Symbol, WeightRef, input_tree
 from .program import Program
 from .samples import Sample
 from .trees import OutputTree
@@ -216,10 +216,15 @@ def _libraries() -> tuple[str, ...]:
 
 
 @functools.cache
+def _library_folder(folder: str) -> bool:
+    return f"{os.path.realpath(folder)}{os.sep}".startswith(_libraries())
+
+
+@functools.cache
 def _is_library(module: str | None) -> bool:
     """Is it an installed package, told by its version and file?"""
     file = getattr(sys.modules.get(module or ""), "__file__", None)
-    return file is not None and os.path.realpath(file).startswith(_libraries())
+    return file is not None and _library_folder(os.path.dirname(file))
 
 
 @functools.cache
@@ -248,7 +253,8 @@ def _user_files() -> list[list[Any]]:
     found = []
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or file.startswith(own) or os.path.realpath(file).startswith(_libraries()):
+        # Asked of folders: the 3,600 files of torch and transformers would take 80 ms.
+        if not isinstance(file, str) or file.startswith(own) or _library_folder(os.path.dirname(file)):
             continue
         try:
             state = os.stat(file)
@@ -299,16 +305,35 @@ def store(key: str, captured: Captured) -> None:
         draft.write_text(json.dumps(data), encoding="utf-8")
         draft.replace(place)
         for old in sorted(place.parent.glob("*.json"), key=lambda p: -p.stat().st_mtime)[_MOST_FILES:]:
-            old.unlink(missing_ok=True)
+            _drop(old)
     except OSError as error:
         event(logging.INFO, "capture_not_kept", reason=str(error))
 
 
 def forget(key: str) -> None:
     try:
-        _place(key).unlink(missing_ok=True)
+        _drop(_place(key))
     except OSError as error:  # it is compared with the original again next time
         event(logging.INFO, "kept_capture_stays", reason=str(error))
+
+
+def _drop(place: Path) -> None:
+    for beside in place.parent.glob(f"{place.stem}.*.sizes"):
+        beside.unlink(missing_ok=True)
+    place.unlink(missing_ok=True)
+
+
+def sizes_place(key: str, device: torch.device, level: str) -> Path:
+    """The file that says that a process made other sizes of this capture ready on this GPU: what it chose is kept."""
+    gpu = machine.gpus()["devices"][device.index or 0]["uuid"]
+    return _place(key).with_suffix(f".{gpu}.{level}.sizes")
+
+
+def store_sizes(place: Path, sizes: list[str]) -> None:
+    try:
+        place.write_text("\n".join(sizes), encoding="utf-8")
+    except OSError as error:  # the next process makes them ready again
+        event(logging.INFO, "sizes_not_kept", reason=str(error))
 
 
 def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Program | None:

@@ -60,8 +60,6 @@ ALIASES = {
 EVALUATE_DROP = 0.01
 TIMING_BUDGET_S = 1.5
 _SIZES_BUDGET_S = 0.5
-# A model that was here before: its choices are kept, and a size that is not made ready takes the nearest one's.
-_KNOWN_SIZES_BUDGET_S = 0.2
 # Above this the memory of the plan's call is let go before the original is timed, which costs an untimed call a round.
 _LARGE_CALL = 32 << 20
 # A sample whose reference takes more is checked at an eighth of its sizes, not at half, which for a Llama-3-8B shape of
@@ -218,7 +216,7 @@ class _Job:
         del cases
         if program.symbols and program.device.type == "cuda":
             with self._phase("sizes"):
-                self._make_ready(program, plan, _SIZES_BUDGET_S if known is None else _KNOWN_SIZES_BUDGET_S)
+                self._make_ready(program, plan, key)
         with self._phase("time"):
             plan = self._faster(program, plan)
         self.report.take_plan(plan.report)
@@ -405,26 +403,36 @@ class _Job:
         self.report.take_plan(plan.report)
         return plan
 
-    def _make_ready(self, program: Program, plan: Plan, seconds: float) -> None:
-        """On a GPU: kernels for other sizes of the first sample are compiled and chosen now: what calls with sizes near
-        them use. Nothing runs. As many sizes as fit the budget, the ones first that need other kernels."""
-        for sample in self.samples[1:]:
-            self._try_ready(program, plan, sample, sample.describe())
-        end = time.perf_counter() + seconds
+    def _make_ready(self, program: Program, plan: Plan, key: str | None) -> None:
+        """On a GPU: kernels for other sizes are compiled and chosen now: what calls with sizes near them use. Nothing
+        runs. Of the first sample as many sizes as fit the budget, the ones first that need other kernels; none where an
+        earlier process did that: what it chose is kept."""
+        ready = [self._try_ready(program, plan, s, s.describe()) for s in self.samples[1:]]
+        place = None if key is None else kept_captures.sizes_place(key, program.device, self.compile_level)
+        if place is not None and place.exists():
+            return
+        end = time.perf_counter() + _SIZES_BUDGET_S
+        done = []
         for sizes in other_sizes(program):
             if time.perf_counter() > end:
-                return
+                break
             other = resized(program, self.samples[0], sizes)
             if other is not None:
-                self._try_ready(program, plan, other, ", ".join(f"{name}={size}" for name, size in sizes.items()))
+                done.append(", ".join(f"{name}={size}" for name, size in sizes.items()))
+                ready.append(self._try_ready(program, plan, other, done[-1]))
+        if place is not None and all(ready):
+            kept_captures.store_sizes(place, done)
 
-    def _try_ready(self, program: Program, plan: Plan, sample: Sample, what: str) -> None:
+    def _try_ready(self, program: Program, plan: Plan, sample: Sample, what: str) -> bool:
+        """False where it failed: the report says so."""
         try:
             plan.native.make_ready(program.flatten(sample))
         except KernelPyTorchError as error:
             if getattr(error, "context_lost", False):
                 raise
             self.report.unchecked.append(f"sizes {what}: they were not made ready: {error}")
+            return False
+        return True
 
     def _users_measure_decides(self, verdict: Verdict) -> bool:
         """At level aggressive `evaluate` may stand in for the rule (but not for a kernel that throws)."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .capture import Captured, Symbol, WeightRef, capture
+from .captured import Captured, Symbol, WeightRef
 from .samples import Sample
 
 _WRITE = re.compile(r" = kpt\.write_\(%([\w.]+),")
@@ -49,6 +49,8 @@ class Program:
     @classmethod
     def capture(cls, model: torch.nn.Module, sample: Sample, dynamic_shapes: Any, more: list[Sample]) -> Program:
         """Raises CaptureError where the model cannot be captured whole, InputError where the option does not fit."""
+        from .capture import capture  # seconds of imports, which a kept capture does without
+
         dynamic = "none" if dynamic_shapes is False or dynamic_shapes is None else dynamic_shapes
         further = [(s.args, s.kwargs) for s in more]
         return cls(capture(model, sample.args, sample.kwargs, dynamic=dynamic, more_samples=further))

@@ -17,8 +17,21 @@ from .program import Program
 # that, so that a cut sample costs less memory than a whole one. Where memory counts more than seconds (the original is
 # to be released) samples are cut sooner.
 _WHOLE_BYTES, _WHOLE_BYTES_LEAN, _PIECE_BYTES = 48 << 20, 24 << 20, 12 << 20
+# A GPU idles in small pieces, and what PyTorch keeps of them is found again: so much, at most this share of what is
+# free. BERT-large at 32x128 on an H200: 0.35 s in 8 pieces of 12 MB, 0.23 whole.
+_WHOLE_BYTES_GPU, _GPU_SHARE, _GPU_PIECES = 4 << 30, 1 / 8, 4
 # In f64 rounding is 1e-16 an operation: rows that depend on each other differ by far more than this, others by less.
 _SAME = 1e-10
+
+
+def limits(lean: bool, free_gpu_bytes: int | None) -> tuple[int, int]:
+    """Bytes: above which a sample is cut, and of a piece. None: on a CPU."""
+    if lean:
+        return _WHOLE_BYTES_LEAN, _PIECE_BYTES
+    if free_gpu_bytes is None:
+        return _WHOLE_BYTES, _PIECE_BYTES
+    whole = max(_WHOLE_BYTES, min(_WHOLE_BYTES_GPU, int(free_gpu_bytes * _GPU_SHARE)))
+    return whole, whole // _GPU_PIECES
 
 
 class Reference:
@@ -26,7 +39,9 @@ class Reference:
 
     def __init__(self, program: Program, lean: bool = False):
         self._plan: Plan = compile_reference(program)
-        self._whole_bytes = _WHOLE_BYTES_LEAN if lean else _WHOLE_BYTES
+        self._on_gpu = program.device.type == "cuda"
+        free = _native.device_memory(program.device.index)[0] if self._on_gpu else None
+        self._whole_bytes, self._piece_bytes = limits(lean, free)
         self._batch = rows.batch_axis(program)
         self._bytes_per_element = rows.bytes_per_element(program, self._plan)
 
@@ -51,7 +66,7 @@ class Reference:
         if self._batch is None or needed <= self._whole_bytes:
             return [inputs]
         total = inputs[self._batch[0]].shape[0]
-        count = min(total // 4, -(-int(needed) // _PIECE_BYTES))
+        count = min(total // 4, -(-int(needed) // self._piece_bytes))
         if count < 2:
             return [inputs]
         cuts = [total * i // count for i in range(count + 1)]
@@ -70,7 +85,8 @@ class Reference:
             for whole, part in zip(wholes, first if at == 0 else self._plan.run(piece), strict=True):
                 whole[at : at + size] = part
             at += size
-            memory.trim()
+            if not self._on_gpu:
+                memory.trim()
         return wholes
 
     def _rows_alone(self, piece: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from kernel_pytorch.capture import Captured, capture, capture_pt2
+from kernel_pytorch.capture import capture, capture_pt2
+from kernel_pytorch.captured import Captured
 from kernel_pytorch.errors import CaptureError, InputError
 
 

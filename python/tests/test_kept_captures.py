@@ -273,6 +273,37 @@ def test_old_files_go(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(list(own_folder.glob("*.json"))) == 2
 
 
+def test_with_a_capture_goes_what_says_that_its_sizes_were_made_ready(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_captures.machine, "gpus", lambda: {"devices": [{"uuid": "GPU-0"}, {"uuid": "GPU-1"}]})
+    device = torch.device("cuda", 1)
+    places = [kept_captures.sizes_place(key, device, level) for key in "ab" for level in ("balanced", "aggressive")]
+    assert [p.name for p in places[:2]] == ["a.GPU-1.balanced.sizes", "a.GPU-1.aggressive.sizes"]
+    kept_captures.store_sizes(places[0], ["b=12"])  # no folder yet: nothing is kept, and nothing raised
+    own_folder.mkdir(parents=True, exist_ok=True)
+    for place in places:
+        kept_captures.store_sizes(place, ["b=12", "s=12"])
+    kept_captures.forget("a")
+    assert sorted(own_folder.iterdir()) == sorted(places[2:])
+    assert places[2].read_text() == "b=12\ns=12"
+
+
+def test_a_second_process_imports_neither_dynamo_nor_sympy(tmp_path: Path) -> None:
+    program = (
+        "import sys, torch\nimport kernel_pytorch as kpt\n"
+        "m = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU()).eval()\n"
+        "report = kpt.auto_optimize(m, torch.ones(4, 8)).report\n"
+        "known = any('kept from an earlier capture' in note for note in report.notes)\n"
+        "print(known, 'sympy' in sys.modules, 'torch._dynamo' in sys.modules)"
+    )
+    environment = {**os.environ, "KPT_KEEP_CAPTURES": "1", "KPT_CACHE_DIR": str(tmp_path)}
+    said = [
+        subprocess.check_output([sys.executable, "-c", program], text=True, env=environment).split() for _ in range(2)
+    ]
+    assert said == [["False", "True", "True"], ["True", "False", "False"]]
+
+
 def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise RuntimeError("no home")

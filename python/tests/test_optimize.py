@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch import nn
 
 import kernel_pytorch as kpt
 from conftest import FAMILIES, Family, close
+from kernel_pytorch import kept_captures
 from kernel_pytorch.optimize import _Job
 from kernel_pytorch.program import Program
 from kernel_pytorch.report import Report
@@ -354,7 +356,7 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
     job = object.__new__(_Job)
     job.samples, job.report = [sample], Report("mlp", "balanced")
     plan = SimpleNamespace(native=SimpleNamespace(make_ready=make_ready))
-    job._make_ready(program, plan, 5.0)
+    job._make_ready(program, plan, None)
     assert len(asked) > 1
     (said,) = job.report.unchecked
     assert f"={asked[0]}" in said and "got none" in said
@@ -365,7 +367,37 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
         raise error
 
     with pytest.raises(kpt.KernelLaunchError, match="gone"):
-        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=lost)), 5.0)
+        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=lost)), None)
+
+
+def test_a_second_process_does_not_make_sizes_ready_again(
+    mlp: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_captures, "sizes_place", lambda key, device, level: tmp_path / f"{key}.{level}.sizes")
+    model, _ = mlp
+    sample = normalise(model, torch.randn(5, 32))[0]
+    program = Program.capture(model, sample, "auto", [])
+    asked: list[int] = []
+    short = [True]
+
+    def make_ready(tensors: list[torch.Tensor]) -> None:
+        asked.append(tensors[0].shape[0])
+        if short[0]:
+            raise kpt.MemoryAllocationError("[memory] got none")
+
+    def calls(level: str = "balanced", samples: int = 1) -> int:
+        job = object.__new__(_Job)
+        job.samples, job.report, job.compile_level = [sample] * samples, Report("mlp", level), level
+        asked.clear()
+        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=make_ready)), "k")
+        return len(asked)
+
+    assert calls() > 1
+    short[0] = False
+    assert calls() > 1  # they failed, so nothing was kept
+    assert calls() == 0
+    assert calls(samples=3) == 2  # the caller's own sizes are looked at
+    assert calls("aggressive") > 1  # other kernels
 
 
 @pytest.mark.parametrize(("limit", "size"), [(1 << 40, 33), (0, 9)])

@@ -102,3 +102,12 @@ def test_shortened_keeps_what_fits() -> None:
 
 def _repeated(program: Program, sample: Sample, count: int) -> list[torch.Tensor]:
     return [t[torch.arange(count) % t.shape[0]].clone() for t in program.flatten(sample)]
+
+
+def test_a_gpu_takes_whole_what_fits_and_larger_pieces() -> None:
+    gib = 1 << 30
+    assert reference.limits(False, None) == (48 << 20, 12 << 20)
+    assert reference.limits(False, 80 * gib) == (4 * gib, gib)
+    assert reference.limits(False, 8 * gib) == (gib, gib // 4)
+    assert reference.limits(False, 0) == (48 << 20, 12 << 20)  # cut as on a CPU, where little is free
+    assert reference.limits(True, 80 * gib) == reference.limits(True, None) == (24 << 20, 12 << 20)
