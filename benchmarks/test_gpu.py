@@ -554,14 +554,16 @@ def host(job: Job, only: list[str]) -> None:
 
 # ---- warm ------------------------------------------------------------------------------------------------------------
 
-_WARM_ROWS = (*_HOST_ROWS, "BERT-large 32x128", "ViT-L/16 b32", "GPT-2 medium 8x1024")
 WARM_S = 2.0
 
 
 def warm(job: Job, only: list[str]) -> None:
-    """A process that fills a cache for each row, some at a time; then a second one for each, alone, which is timed."""
+    """A process that fills a cache for each row of the suite gpu, some at a time; then a second one for each, alone,
+    which is timed."""
+    from kernel_pytorch.benchmark.suites import suite
+
     rows, end = model_rows(), time.perf_counter() + job.limit
-    names = [n for n in _WARM_ROWS if n in only or not only]
+    names = [r.name for r in suite("gpu").rows if r.name in only or not only]
     arguments = {n: ["warm", rows[n][0], "x".join(map(str, rows[n][1]))] for n in names}
     with tempfile.TemporaryDirectory(prefix="kpt-cache-") as folder:
         caches = {name: f"{folder}/{i}" for i, name in enumerate(names)}
