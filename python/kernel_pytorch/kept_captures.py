@@ -80,15 +80,16 @@ def key_of(model: nn.Module, samples: list[Sample], dynamic_shapes: Any) -> str 
 
 def _model(model: nn.Module, teller: _Teller) -> list[Any]:
     teller.inside = {id(m): name for name, m in model.named_modules(remove_duplicate=False)}
-    first: dict[int, str] = {}
-    told = []
+    tensors: dict[str, list[Any]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        tensors = []
+        tensors[name] = []
         for kind, holder in (("p", module._parameters), ("b", module._buffers)):
             for key, tensor in holder.items():
                 full = f"{name}.{key}"
-                same = None if tensor is None else first.setdefault(id(tensor), full)
-                tensors.append([kind, key, None if tensor is None else _type_of(tensor), same])
+                same = None if tensor is None else teller.weights.setdefault(id(tensor), full)
+                tensors[name].append([kind, key, None if tensor is None else _type_of(tensor), same])
+    told = []
+    for name, module in model.named_modules(remove_duplicate=False):
         state = {}
         for key, value in vars(module).items():
             if key in _OWN_STATE:
@@ -98,7 +99,7 @@ def _model(model: nn.Module, teller: _Teller) -> list[Any]:
                     raise _UnknownError(f"{name} has {key.strip('_')}")
                 continue
             state[key] = teller.tell(value)
-        told.append([name, teller.class_of(type(module)), tensors, state])
+        told.append([name, teller.class_of(type(module)), tensors[name], state])
     return told
 
 
@@ -117,6 +118,7 @@ class _Teller:
     def __init__(self) -> None:
         self.classes: dict[str, Any] = {}
         self.inside: dict[int, str] = {}  # modules of the model
+        self.weights: dict[int, str] = {}  # its parameters and buffers
         self._known: dict[int, tuple[int, Any]] = {}  # number, and the object itself so that its id stays its own
 
     def tell(self, value: Any, depth: int = 0) -> Any:
@@ -142,6 +144,8 @@ class _Teller:
                 raise _UnknownError(f"a module {name} outside the model")
             return ["module", self.inside[id(value)]]
         if isinstance(value, torch.Tensor):
+            if id(value) in self.weights:  # a cache's keys, say, that are buffers too
+                return ["weight", self.weights[id(value)]]
             return [name, _type_of(value), _digest_of(value)]
         if isinstance(value, type):
             return ["class", self.class_of(value)]

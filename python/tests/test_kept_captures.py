@@ -205,6 +205,29 @@ def test_what_cannot_be_described_is_captured_each_time() -> None:
     assert _key(Net().eval()) is None
 
 
+class _Cache:
+    """Beside the module's own state, as static caches of transformers are."""
+
+    def __init__(self, rows: torch.Tensor):
+        self.rows = rows
+
+
+class _Cached(nn.Module):
+    def __init__(self, shared: bool):
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(1 << 19))  # 2 MB
+        self.cache = _Cache(self.rows if shared else self.rows.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.cache.rows[:8]
+
+
+def test_an_object_that_holds_a_buffer_of_the_model_is_described_by_its_name() -> None:
+    key = _key(_Cached(True))
+    assert key is not None and key == _key(_Cached(True))
+    assert _key(_Cached(False)) is None
+
+
 @pytest.mark.parametrize("old, new", [("aten.relu", "aten.tanh"), ("aten.mul.Tensor", "aten.add.Tensor")])
 def test_a_kept_capture_that_the_model_does_not_bear_out_is_made_anew(
     own_folder: Path, caplog: pytest.LogCaptureFixture, old: str, new: str
