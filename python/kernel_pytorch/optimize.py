@@ -58,7 +58,7 @@ ALIASES = {
 }
 # A user's own measure of quality may fall by this share.
 EVALUATE_DROP = 0.01
-TIMING_BUDGET_S = 1.5
+TIMING_BUDGET_S, _TIMING_PATIENCE = 1.5, 3
 _SIZES_BUDGET_S = 0.5
 # Above this the memory of the plan's call is let go before the original is timed, which costs an untimed call a round.
 _LARGE_CALL = 32 << 20
@@ -460,7 +460,12 @@ class _Job:
     def _time(self, program: Program, plan: Plan) -> Timing:
         contests = [self._contest(program, plan, s) for s in self.samples]
         with torch.inference_mode():
-            return paired(contests, TIMING_BUDGET_S, progress=lambda share: self.progress("time", share))
+            return paired(
+                contests,
+                TIMING_BUDGET_S,
+                progress=lambda share: self.progress("time", share),
+                patience=_TIMING_PATIENCE,
+            )
 
     def _contest(self, program: Program, plan: Plan, sample: Sample) -> Contest:
         on_cpu = all(t.device.type == "cpu" for t in sample.tensors())

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from kernel_pytorch import timing
 from kernel_pytorch.timing import MAX_ROUNDS, MIN_ROUNDS, Contest, ShapeTiming, Timing, paired
 
 
@@ -93,15 +94,20 @@ def test_a_large_call_is_let_go_before_the_original_runs() -> None:
     assert len(old) == len(new) == 2
 
 
-def test_a_call_as_long_as_the_warm_up_is_warmed_up_once() -> None:
+@pytest.mark.parametrize(("on_gpu", "warm"), [(False, 1), (True, 2)])  # there the second call is recorded
+def test_a_call_as_long_as_the_warm_up_is_warmed_up_once(
+    on_gpu: bool, warm: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing.torch.cuda, "is_initialized", lambda: on_gpu)
+    monkeypatch.setattr(timing, "_wait", lambda: None)
     calls = [0, 0]
 
     def slow(i: int) -> None:
         calls[i] += 1
         time.sleep(0.002)
 
-    timing = paired([Contest("x", lambda: slow(0), lambda: slow(1))], budget_s=0.001)
-    assert calls == [1 + 2 * timing.rounds] * 2
+    found = paired([Contest("x", lambda: slow(0), lambda: slow(1))], budget_s=0.001)
+    assert calls == [warm + 2 * found.rounds] * 2
 
 
 @pytest.mark.parametrize(
@@ -113,11 +119,33 @@ def test_a_call_as_long_as_the_warm_up_is_warmed_up_once() -> None:
     ],
 )
 def test_slow_calls_that_agree_are_timed_twice(before_ms: list[float], rounds: int) -> None:
+    assert _told(before_ms).rounds == rounds
+
+
+def _told(before_ms: list[float], patience: float = 1.0) -> Timing:
+    """Rounds of 2 ms in a budget of 3, with these times against 100."""
+
     class Told(Contest):
         def round(self, repeats: int) -> tuple[tuple[float, float], tuple[float, float]]:
             time.sleep(0.002)
             return (times.pop(0), times.pop(0)), (100.0, 100.0)
 
     times = list(before_ms)
-    timing = paired([Told("x", lambda: time.sleep(0.002), lambda: time.sleep(0.002))], budget_s=0.003)
-    assert timing.rounds == rounds
+    return paired([Told("x", lambda: time.sleep(0.002), lambda: time.sleep(0.002))], 0.003, patience=patience)
+
+
+def test_a_gain_that_slow_calls_hide_is_timed_longer() -> None:
+    hidden = [98, 97, 118, 119, 121, 118, *[118, 119, 120] * 10]
+    short = _told(hidden)
+    assert short.rounds == 3 and short.interval().median > 1.05
+    assert not short.verdict()[0] and "holds 1.00" in short.verdict()[1]
+    long = _told(hidden, patience=1000)
+    assert long.rounds >= MIN_ROUNDS and long.verdict()[0]
+
+
+def test_no_gain_is_not_timed_longer() -> None:
+    assert _told([103, 97, 101, 99, 102, 98] * 10, patience=1000).rounds == 3
+
+
+def test_patience_ends() -> None:
+    assert _told([80, 85, 125, 130, 128, 127] * 40, patience=4).rounds <= 8
