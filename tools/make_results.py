@@ -86,8 +86,8 @@ def _table(records: list[Record]) -> list[str]:
 
 
 def _line(r: Record) -> str:
-    busy = "; ".join(note for note in r.notes if note.startswith("busy machine"))
-    remark = _cell(busy) if r.status == OK else f"{r.status}: {_cell(r.reason)}"
+    told = "; ".join(note for note in r.notes if note.startswith(("busy machine", "original returned")))
+    remark = _cell(told) if r.status == OK else f"{r.status}: {_cell(r.reason)}"
     if not r.timed:
         return f"| {r.row} | {r.system} {_NO_NUMBERS}{remark} |"
     time = f"{r.median_ms:.3f} [{r.low_ms:.3f}, {r.high_ms:.3f}]"
