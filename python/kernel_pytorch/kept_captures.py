@@ -34,16 +34,17 @@ import torch
 import torch.utils._pytree as pytree
 from torch import nn
 
-from . import __version__, machine
+from . import __version__, _native, machine
 from ._log import event
 from .captured import Captured, Symbol, WeightRef, input_tree
 from .program import Program
 from .samples import Sample
 from .trees import OutputTree
 
-_FORMAT = 1
+_FORMAT = 2
 _MOST_FILES = 64  # least recently written out; 79 kB for MiniLM to 275 kB for GPT-2 medium
 _MOST_CONSTANTS = 1 << 20  # bytes of tensors that the code itself makes
+_CHUNK = 8 << 20  # words of a checksum at once
 _DEPTH = 12
 _SALTED = {"_original_object_hash"}  # transformers' GenerationConfig: hash() of its text, another in each process
 _OWN_STATE = {"_parameters", "_buffers", "_modules", "training", "_is_full_backward_hook"}
@@ -115,7 +116,9 @@ def _type_of(t: torch.Tensor) -> list[Any]:
 class _Teller:
     """Turns values into what JSON can say. An object met before is named by its number."""
 
-    def __init__(self) -> None:
+    def __init__(self, digests: bool = True) -> None:
+        self._digests = digests
+        self.met: list[torch.Tensor] = []  # in attributes and objects
         self.classes: dict[str, Any] = {}
         self.inside: dict[int, str] = {}  # modules of the model
         self.weights: dict[int, str] = {}  # its parameters and buffers
@@ -144,9 +147,10 @@ class _Teller:
                 raise _UnknownError(f"a module {name} outside the model")
             return ["module", self.inside[id(value)]]
         if isinstance(value, torch.Tensor):
-            if id(value) in self.weights:  # a cache's keys, say, that are buffers too
-                return ["weight", self.weights[id(value)]]
-            return [name, _type_of(value), _digest_of(value)]
+            # By its value, also where it is a weight too: a trace may read it, and takes it for a constant.
+            self.met.append(value)
+            digest = _digest_of(value, large=id(value) in self.weights) if self._digests else ""
+            return [name, _type_of(value), digest]
         if isinstance(value, type):
             return ["class", self.class_of(value)]
         if isinstance(value, types.ModuleType):
@@ -203,10 +207,29 @@ def _slots(value: Any) -> bool:
     return any(vars(cls).get("__slots__") for cls in type(value).__mro__)
 
 
-def _digest_of(t: torch.Tensor) -> str:
-    if t.numel() * t.element_size() > _MOST_CONSTANTS or t.is_sparse or t.is_quantized or t.is_meta:
+def _digest_of(t: torch.Tensor, large: bool = False) -> str:
+    if t.is_sparse or t.is_quantized or t.is_meta:
+        raise _UnknownError(f"a tensor of kind {t.layout}, on {t.device}, that is no parameter and no buffer")
+    if t.numel() * t.element_size() <= _MOST_CONSTANTS:
+        return hashlib.sha256(_bytes_of(t)).hexdigest()
+    if not large:
         raise _UnknownError("a large tensor that is no parameter and no buffer")
-    return hashlib.sha256(_bytes_of(t)).hexdigest()
+    return _checksum(t)
+
+
+def _checksum(t: torch.Tensor) -> str:
+    """Of a large tensor, made where it lies: sums of its words mixed with their places, the way of MurmurHash3's
+    finaliser. Finds what differs by chance, not what was made to collide."""
+    flat = t.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
+    words = flat[: flat.numel() // 8 * 8].view(torch.int64)
+    sums = []
+    for start in range(0, words.numel(), _CHUNK):
+        part = words[start : start + _CHUNK]
+        place = torch.arange(start + 1, start + 1 + part.numel(), device=t.device)
+        mixed = (part ^ (place * -7046029254386353131)) * -49064778989728563
+        mixed = (mixed ^ (mixed >> 33)) * -4265267296055464877
+        sums += [mixed.sum(), ((mixed ^ (mixed >> 29)) * place).sum()]
+    return hashlib.sha256(repr([torch.stack(sums).tolist(), flat[words.numel() * 8 :].tolist()]).encode()).hexdigest()
 
 
 def _bytes_of(t: torch.Tensor) -> bytes:
@@ -224,11 +247,16 @@ def _library_folder(folder: str) -> bool:
     return f"{os.path.realpath(folder)}{os.sep}".startswith(_libraries())
 
 
+def _in_library(file: str) -> bool:
+    """Asked of folders: the real paths of the 3,600 files of torch and transformers would take 80 ms."""
+    return _library_folder(os.path.dirname(os.path.realpath(file) if os.path.islink(file) else file))
+
+
 @functools.cache
 def _is_library(module: str | None) -> bool:
     """Is it an installed package, told by its version and file?"""
     file = getattr(sys.modules.get(module or ""), "__file__", None)
-    return file is not None and _library_folder(os.path.dirname(file))
+    return file is not None and _in_library(file)
 
 
 @functools.cache
@@ -257,8 +285,7 @@ def _user_files() -> list[list[Any]]:
     found = []
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        # Asked of folders: the 3,600 files of torch and transformers would take 80 ms.
-        if not isinstance(file, str) or file.startswith(own) or _library_folder(os.path.dirname(file)):
+        if not isinstance(file, str) or file.startswith(own) or _in_library(file):
             continue
         try:
             state = os.stat(file)
@@ -283,9 +310,16 @@ def _place(key: str) -> Path:
     return home / f"{key}.json"
 
 
-def store(key: str, captured: Captured) -> None:
+def store(key: str, captured: Captured, model: nn.Module) -> None:
     """Keeps it where it can be said in JSON; a folder that cannot be written is no fault."""
-    constants = [w.tensor for w in captured.weights if w.module is None]
+    own = dict(_tensors(model))
+    weights = [[w.fqn, w.attr, None if w.module is not None else _name_of(w.tensor, own)] for w in captured.weights]
+    constants = [w.tensor for w, kept in zip(captured.weights, weights, strict=True) if kept[2] == ""]
+    teller = _Teller(digests=False)
+    _model(model, teller)
+    places = {_storage(t) for t in [*own.values(), *teller.met]} - {0}
+    if any(_storage(t) in places for t in constants):  # a copy would not see what is written there later
+        return
     slots = [s.value if isinstance(s, OutputTree.Constant) else s for s in captured.outputs.slots]
     if sum(t.numel() * t.element_size() for t in constants) > _MOST_CONSTANTS:
         return
@@ -294,7 +328,10 @@ def store(key: str, captured: Captured) -> None:
     data = {
         "format": _FORMAT,
         "text": captured.text,
-        "weights": [[w.fqn, w.attr, None if w.module is not None else _packed(w.tensor)] for w in captured.weights],
+        "weights": [
+            [*kept[:2], _packed(w.tensor) if kept[2] == "" else kept[2]]
+            for w, kept in zip(captured.weights, weights, strict=True)
+        ],
         "slots": [[isinstance(s, OutputTree.Constant), v] for s, v in zip(captured.outputs.slots, slots, strict=True)],
         "result": captured.outputs.structure,
         "input_names": captured.input_names,
@@ -314,6 +351,33 @@ def store(key: str, captured: Captured) -> None:
         event(logging.INFO, "capture_not_kept", reason=str(error))
 
 
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters, buffers and plain tensors of its modules, by name."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        for holder in (module._parameters, module._buffers, vars(module)):
+            for attribute, value in holder.items():
+                if isinstance(value, torch.Tensor) and value.layout is torch.strided:
+                    yield f"{name}.{attribute}", value
+
+
+def _name_of(t: torch.Tensor, own: dict[str, torch.Tensor]) -> str:
+    """Of the model's tensor that this constant of the trace is; "" where it is none."""
+
+    def same(x: torch.Tensor) -> bool:
+        return (x.dtype, x.device, x.shape, x.stride()) == (
+            t.dtype,
+            t.device,
+            t.shape,
+            t.stride(),
+        ) and x.data_ptr() == t.data_ptr() != 0
+
+    return next((name for name, x in own.items() if x is t or same(x)), "")
+
+
+def _storage(t: torch.Tensor) -> int:
+    return t.untyped_storage().data_ptr() if t.layout is torch.strided else 0
+
+
 def forget(key: str) -> None:
     try:
         _drop(_place(key))
@@ -328,14 +392,26 @@ def _drop(place: Path) -> None:
 
 
 def sizes_place(key: str, device: torch.device, level: str) -> Path:
-    """The file that says that a process made other sizes of this capture ready on this GPU: what it chose is kept."""
+    """The file that says which other sizes of this capture a process made ready on this GPU, with this build and these
+    libraries: what it chose is kept."""
     gpu = machine.gpus()["devices"][device.index or 0]["uuid"]
-    return _place(key).with_suffix(f".{gpu}.{level}.sizes")
+    return _place(key).with_suffix(f".{gpu}.{level}.{_build()}.sizes")
 
 
-def store_sizes(place: Path, sizes: list[str]) -> None:
+@functools.cache
+def _build() -> str:
+    """What choices and kernels can depend on beside the device."""
+    library = _native.find_library()
+    files = [os.stat(p) for p in sorted(library.parent.glob("libkpt*.so*"))]
+    said = [[(f.st_size, f.st_mtime_ns) for f in files], torch.version.cuda, torch.backends.cudnn.version()]
+    return hashlib.sha256(repr([*said, os.environ.get("KPT_CUDA_PATH")]).encode()).hexdigest()[:12]
+
+
+def store_sizes(place: Path, key: str, sizes: list[str]) -> None:
+    """Beside a capture alone: with that it goes."""
     try:
-        place.write_text("\n".join(sizes), encoding="utf-8")
+        if _place(key).exists():
+            place.write_text("\n".join(sizes), encoding="utf-8")
     except OSError as error:  # the next process makes them ready again
         event(logging.INFO, "sizes_not_kept", reason=str(error))
 
@@ -379,6 +455,7 @@ def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Program | N
 
 def _weights(model: nn.Module, kept: list[Any]) -> Iterator[WeightRef]:
     parameter = next(model.parameters(), None)
+    own = dict(_tensors(model))
     for fqn, attr, constant in kept:
         if constant is None:
             module = model.get_submodule(fqn.rpartition(".")[0])
@@ -386,6 +463,8 @@ def _weights(model: nn.Module, kept: list[Any]) -> Iterator[WeightRef]:
             if not isinstance(tensor, torch.Tensor):
                 raise ValueError(f"got {fqn}, a {type(tensor).__name__}")
             yield WeightRef(fqn, module, attr, tensor)
+        elif isinstance(constant, str):  # the trace's constant is the model's own tensor: what is written there counts
+            yield WeightRef(fqn, None, attr, own[constant])
         else:
             tensor = _unpacked(constant)
             yield WeightRef(fqn, None, attr, tensor if parameter is None else tensor.to(parameter.device))

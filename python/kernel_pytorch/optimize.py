@@ -315,7 +315,7 @@ class _Job:
         if known:
             self.report.note("the graph was kept from an earlier capture of this model; it was compared with it again")
         elif key is not None:
-            kept_captures.store(key, program.captured)
+            kept_captures.store(key, program.captured, self.model)
         return made
 
     def _tell_capture(self, program: Program) -> None:
@@ -406,7 +406,7 @@ class _Job:
     def _make_ready(self, program: Program, plan: Plan, key: str | None) -> None:
         """On a GPU: kernels for other sizes are compiled and chosen now: what calls with sizes near them use. Nothing
         runs. Of the first sample as many sizes as fit the budget, the ones first that need other kernels; none where an
-        earlier process did that: what it chose is kept."""
+        earlier process did that, as far as its budget went: what it chose is kept."""
         ready = [self._try_ready(program, plan, s, s.describe()) for s in self.samples[1:]]
         place = None if key is None else kept_captures.sizes_place(key, program.device, self.compile_level)
         if place is not None and place.exists():
@@ -421,7 +421,7 @@ class _Job:
                 done.append(", ".join(f"{name}={size}" for name, size in sizes.items()))
                 ready.append(self._try_ready(program, plan, other, done[-1]))
         if place is not None and all(ready):
-            kept_captures.store_sizes(place, done)
+            kept_captures.store_sizes(place, key, done)
 
     def _try_ready(self, program: Program, plan: Plan, sample: Sample, what: str) -> bool:
         """False where it failed: the report says so."""

@@ -205,27 +205,83 @@ def test_what_cannot_be_described_is_captured_each_time() -> None:
     assert _key(Net().eval()) is None
 
 
-class _Cache:
+class _Holder:
     """Beside the module's own state, as static caches of transformers are."""
 
     def __init__(self, rows: torch.Tensor):
         self.rows = rows
 
 
-class _Cached(nn.Module):
-    def __init__(self, shared: bool):
+class _Table(nn.Module):
+    """A buffer that is read through an object; a trace takes that for a constant."""
+
+    def __init__(self, last: float = 0.0, hold: Callable[[torch.Tensor], torch.Tensor] = lambda rows: rows):
         super().__init__()
-        self.register_buffer("rows", torch.zeros(1 << 19))  # 2 MB
-        self.cache = _Cache(self.rows if shared else self.rows.clone())
+        self.register_buffer("rows", torch.arange(64.0).reshape(16, 4).clone())
+        self.rows[-1] = last
+        self.holder = _Holder(hold(self.rows))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.cache.rows[:8]
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.holder.rows[ids] / 64) * 2
 
 
-def test_an_object_that_holds_a_buffer_of_the_model_is_described_by_its_name() -> None:
-    key = _key(_Cached(True))
-    assert key is not None and key == _key(_Cached(True))
-    assert _key(_Cached(False)) is None
+def test_what_an_object_holds_of_the_model_is_read_where_it_lies(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.arange(8).reshape(2, 4)
+    kpt.auto_optimize(_Table().eval(), ids)
+    assert len(list(own_folder.glob("*.json"))) == 1
+    _must_not_capture(monkeypatch)
+    model = _Table().eval()
+    fast = kpt.auto_optimize(model, ids)
+    assert any("kept from an earlier capture" in note for note in fast.report.notes)
+    for _ in range(2):
+        torch.testing.assert_close(fast(ids), model(ids))
+        model.rows[:4] += 1
+
+
+def test_rows_that_the_sample_does_not_read_make_another_model() -> None:
+    ids = torch.arange(8).reshape(2, 4)
+    assert _key(_Table(), ids) == _key(_Table(), ids) != _key(_Table(1.0), ids)
+
+
+@pytest.mark.parametrize("hold", [lambda rows: rows[:12], lambda rows: rows.clone()])
+def test_memory_that_a_copy_would_not_follow_is_not_kept(
+    own_folder: Path, hold: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    kpt.auto_optimize(_Table(hold=hold).eval(), torch.arange(8).reshape(2, 4))
+    assert list(own_folder.glob("*.json")) == []
+
+
+def test_a_large_buffer_in_an_object_is_told_by_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = torch.arange(8).reshape(2, 4)
+    monkeypatch.setattr(kept_captures, "_MOST_CONSTANTS", 16)
+    monkeypatch.setattr(kept_captures, "_CHUNK", 5)
+    assert _key(_Table(), ids) == _key(_Table(), ids) != _key(_Table(1.0), ids)
+    assert _key(_Table(hold=torch.clone), ids) is None
+
+
+def test_a_checksum_tells_values_places_and_ends() -> None:
+    x = torch.arange(1003, dtype=torch.int16)
+    swapped = x.clone()
+    swapped[[0, 8]] = x[[8, 0]]
+    last = x.clone()
+    last[-1] = -1
+    others = [x + 0, x.flip(0), swapped, last, x[:-1], torch.cat([x, x[:1] * 0])]
+    sums = [kept_captures._checksum(t) for t in others]
+    assert sums[0] == kept_captures._checksum(x[None].T) and len(set(sums)) == len(sums)
+
+
+def test_a_link_among_libraries_is_where_it_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, real = tmp_path / "site", tmp_path / "real"
+    site.mkdir()
+    real.mkdir()
+    (real / "helper.py").write_text("")
+    (site / "own.py").write_text("")
+    (site / "helper.py").symlink_to(real / "helper.py")
+    monkeypatch.setattr(kept_captures, "_libraries", lambda: (f"{os.path.realpath(site)}{os.sep}",))
+    assert kept_captures._in_library(str(site / "own.py"))
+    assert not kept_captures._in_library(str(site / "helper.py"))
 
 
 @pytest.mark.parametrize("old, new", [("aten.relu", "aten.tanh"), ("aten.mul.Tensor", "aten.add.Tensor")])
@@ -301,15 +357,30 @@ def test_with_a_capture_goes_what_says_that_its_sizes_were_made_ready(
 ) -> None:
     monkeypatch.setattr(kept_captures.machine, "gpus", lambda: {"devices": [{"uuid": "GPU-0"}, {"uuid": "GPU-1"}]})
     device = torch.device("cuda", 1)
+    monkeypatch.setattr(kept_captures, "_build", lambda: "1")
     places = [kept_captures.sizes_place(key, device, level) for key in "ab" for level in ("balanced", "aggressive")]
-    assert [p.name for p in places[:2]] == ["a.GPU-1.balanced.sizes", "a.GPU-1.aggressive.sizes"]
-    kept_captures.store_sizes(places[0], ["b=12"])  # no folder yet: nothing is kept, and nothing raised
-    own_folder.mkdir(parents=True, exist_ok=True)
+    assert [p.name for p in places[:2]] == ["a.GPU-1.balanced.1.sizes", "a.GPU-1.aggressive.1.sizes"]
     for place in places:
-        kept_captures.store_sizes(place, ["b=12", "s=12"])
+        kept_captures.store_sizes(place, place.name[0], ["b=12", "s=12"])
+    assert list(own_folder.iterdir()) == []  # without a capture nobody would take them away
+    for key in "ab":
+        (own_folder / f"{key}.json").write_text("{}")
+    for place in places:
+        kept_captures.store_sizes(place, place.name[0], ["b=12", "s=12"])
     kept_captures.forget("a")
-    assert sorted(own_folder.iterdir()) == sorted(places[2:])
+    assert sorted(own_folder.iterdir()) == sorted([own_folder / "b.json", *places[2:]])
     assert places[2].read_text() == "b=12\ns=12"
+
+
+def test_another_build_makes_sizes_ready_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept_captures._build.cache_clear()
+    first = kept_captures._build()
+    kept_captures._build.cache_clear()
+    assert kept_captures._build() == first
+    kept_captures._build.cache_clear()
+    monkeypatch.setenv("KPT_CUDA_PATH", "/another")
+    assert kept_captures._build() != first
+    kept_captures._build.cache_clear()
 
 
 def test_a_second_process_imports_neither_dynamo_nor_sympy(tmp_path: Path) -> None:

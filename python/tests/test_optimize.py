@@ -373,7 +373,9 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
 def test_a_second_process_does_not_make_sizes_ready_again(
     mlp: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(kept_captures, "folder", lambda: tmp_path)
     monkeypatch.setattr(kept_captures, "sizes_place", lambda key, device, level: tmp_path / f"{key}.{level}.sizes")
+    (tmp_path / "k.json").write_text("{}")
     model, _ = mlp
     sample = normalise(model, torch.randn(5, 32))[0]
     program = Program.capture(model, sample, "auto", [])
