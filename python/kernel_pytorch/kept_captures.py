@@ -4,8 +4,11 @@
 One JSON file a capture, in the cache folder, named by a digest of what the graph can depend on: the classes of the
 model's modules with their source files and compiled methods, every attribute of the modules that is no weight, names,
 types and sharing of the weights, the samples' structure and sizes, options, and the versions of Python, torch and the
-packages that the classes come from. Weights are not in it: the graph names them. A model with an attribute that cannot
-be described (a hook, a handle, a generator) is captured anew each time.
+packages that the classes come from. Weights are not in it: the graph names them. Tensors that attributes and objects
+hold are, by their values, since a trace takes them for constants; one that is a weight or an attribute's own is read
+where it lies, others (at most 1 MB) are copied, and none is kept whose memory the model holds otherwise: a copy would
+not see what is written there. A model with an attribute that cannot be described (a hook, a handle, a generator) is
+captured anew each time.
 
 What code reads from elsewhere, a global of another module, a digest cannot know. The judge does: a kept capture is
 compared with the original on the samples and on odd sizes as a fresh one is, and is made anew where they differ.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -65,6 +67,8 @@ _LARGE_CALL = 32 << 20
 # A sample whose reference takes more is checked at an eighth of its sizes, not at half, which for a Llama-3-8B shape of
 # 4x2048 tokens is 3/8 of the sample's own work in f64.
 _LARGE_REFERENCE = 2 << 30
+# Of a GPU's memory, kept by PyTorch after an optimisation.
+_MOST_IDLE = 1 << 30
 # Where the original is to be released, only so many rows of a sample are timed that the plan's call takes this much.
 _LEAN_CALL = 8 << 20
 
@@ -122,6 +126,13 @@ def auto_optimize(
     return result
 
 
+def _give_back_idle() -> None:
+    """What PyTorch keeps of the reference's memory on the current GPU, where it is much: other processes may need
+    it."""
+    if torch.cuda.is_initialized() and torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > _MOST_IDLE:
+        torch.cuda.empty_cache()
+
+
 def _check(model: Any, level: Any, for_inference: bool, evaluate: Any) -> str:
     where = "auto_optimize"
     if not isinstance(model, torch.nn.Module):
@@ -177,7 +188,9 @@ class _Job:
     def run(self) -> OptimizedModule:
         start = time.perf_counter()
         try:
-            program, plan = self._optimise()
+            with self._current_device():
+                program, plan = self._optimise()
+                _give_back_idle()
         except _GiveUpError as why:
             program, plan = self._give_up(str(why))
         except (MemoryAllocationError, torch.OutOfMemoryError) as short:
@@ -247,6 +260,12 @@ class _Job:
 
     def _phase(self, name: str) -> _Phase:
         return _Phase(name, self.report, self.progress)
+
+    def _current_device(self) -> contextlib.AbstractContextManager[Any]:
+        """The model's GPU is the current one: what waits, and what is timed, is then that one's work."""
+        tensors = itertools.chain(self.model.parameters(), self.model.buffers(), *(s.tensors() for s in self.samples))
+        device = next((t.device for t in tensors), torch.device("cpu"))
+        return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
     # ---- phases ---------------------------------------------------------------------------------------------------
 

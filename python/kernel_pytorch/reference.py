@@ -7,9 +7,13 @@ other, the reference of a slice is the slice of the reference, and its memory is
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from . import _native, memory, rows
+from ._log import event
+from .errors import MemoryAllocationError
 from .plan import Plan, compile_reference
 from .program import Program
 
@@ -46,11 +50,26 @@ class Reference:
         self._bytes_per_element = rows.bytes_per_element(program, self._plan)
 
     def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Outputs in f64. Whole where the sample is small, has no batch axis, or rows turn out to see each other."""
+        """Outputs in f64. Whole where the sample is small, has no batch axis, or rows turn out to see each other; on a
+        GPU that has not that much memory after all in small pieces."""
+        try:
+            return self._run(inputs)
+        except (MemoryAllocationError, torch.OutOfMemoryError) as short:
+            if self._piece_bytes == _PIECE_BYTES:
+                raise
+            event(logging.INFO, "reference_in_small_pieces", reason=str(short).splitlines()[0])
+        self._whole_bytes, self._piece_bytes = _WHOLE_BYTES, _PIECE_BYTES
+        self._plan.native.trim()
+        torch.cuda.empty_cache()
+        return self._run(inputs)
+
+    def _run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         pieces = self._pieces(inputs)
         if len(pieces) > 1:
             outputs = self._by_pieces(pieces)
             if outputs is not None:
+                if self._on_gpu:  # pieces are large there
+                    self._plan.native.trim()
                 return outputs
         outputs = self._plan.run(inputs)
         self._plan.native.trim()

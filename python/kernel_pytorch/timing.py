@@ -190,10 +190,10 @@ def paired(
     """Times every contest, round by round. Stops when decided or when the budget is spent, after at least
     `min_rounds`; calls so slow that these would take more than the budget get 3 rounds, or 2 that agree well.
 
-    patience: where the median then lies clear of 1 and the interval still holds 1, up to `patience` times as many rounds
-    are taken, fewer where MIN_ROUNDS and more decide. A few slow calls among six hide a gain: with
-    calls of 0.2 s, 2 % of noise and each fifth of ours slower by a quarter, a gain of 1.18 was kept in 0.65 of 1,500
-    drawn timings without patience, in 0.95 with a patience of 3; no gain at all, with 20 % of noise, in 0.03 and 0.05 of
+    patience: where the median then lies clear of 1 and the interval still holds 1, up to `patience` times as many
+    rounds are taken, fewer where MIN_ROUNDS and more decide. A few slow calls among six hide a gain: with calls of
+    0.2 s, 2 % of noise and each fifth of ours slower by a quarter, a gain of 1.18 was kept in 0.65 of 1,500 drawn
+    timings without patience, in 0.95 with a patience of 3; no gain at all, with 20 % of noise, in 0.03 and 0.05 of
     4,000."""
     start = time.perf_counter()
     repeats = []

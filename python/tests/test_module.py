@@ -582,15 +582,16 @@ def test_weights_are_looked_at_only_after_a_change(any_speed: None, monkeypatch:
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="not checked: fewer than two NVIDIA GPUs")
-def test_a_call_works_where_another_gpu_is_current() -> None:
-    model = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 32)).eval().to("cuda:0")
-    x = torch.randn(8, 64, device="cuda:0")
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_call_works_where_another_gpu_is_current(at: int) -> None:
+    model = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 32)).eval().to(f"cuda:{at}")
+    x = torch.randn(8, 64, device=f"cuda:{at}")
     with torch.inference_mode():
         fast, want = kpt.auto_optimize(model, x), model(x)
-        with torch.cuda.device(1):
+        with torch.cuda.device(1 - at):
             for _ in range(4):  # step by step, recorded, replayed
                 got = fast(x)
                 assert got.device == x.device
                 assert torch.allclose(got, want, rtol=1e-2, atol=1e-2)
-            assert torch.cuda.current_device() == 1
+            assert torch.cuda.current_device() == 1 - at
     assert _by_plan(fast)

@@ -9,6 +9,7 @@ from torch import nn
 
 from conftest import FAMILIES
 from kernel_pytorch import reference, rows
+from kernel_pytorch.errors import MemoryAllocationError
 from kernel_pytorch.plan import Choices, compile_plan, compile_reference
 from kernel_pytorch.program import Program
 from kernel_pytorch.samples import Sample, normalise
@@ -111,3 +112,31 @@ def test_a_gpu_takes_whole_what_fits_and_larger_pieces() -> None:
     assert reference.limits(False, 8 * gib) == (gib, gib // 4)
     assert reference.limits(False, 0) == (48 << 20, 12 << 20)  # cut as on a CPU, where little is free
     assert reference.limits(True, 80 * gib) == reference.limits(True, None) == (24 << 20, 12 << 20)
+
+
+def test_a_whole_run_without_memory_is_made_in_small_pieces(
+    in_pieces: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, sample = _capture(nn.Linear(4, 4), torch.randn(8, 4))
+    made = reference.Reference(program)
+    made._whole_bytes, made._piece_bytes = 1 << 30, 1 << 28  # as on a GPU
+    run = reference.Plan.run
+
+    def short(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        if inputs[0].shape[0] == 8:
+            in_pieces.append(0)
+            raise MemoryAllocationError("[memory] got none")
+        return run(self, inputs)
+
+    monkeypatch.setattr(reference.Plan, "run", short)
+    inputs = program.flatten(sample)
+    (found,) = made.run(inputs)
+    assert in_pieces[0] == 0 and max(in_pieces[1:]) == 4
+    want = compile_reference(program)
+    monkeypatch.setattr(reference.Plan, "run", run)
+    torch.testing.assert_close(found, want.run(inputs)[0])
+    monkeypatch.setattr(reference.Plan, "run", short)
+    monkeypatch.setattr(reference, "_WHOLE_BYTES", 1 << 30)  # small pieces are all there is
+    with pytest.raises(MemoryAllocationError):
+        made._whole_bytes, made._piece_bytes = reference.limits(False, None)
+        made.run(inputs)
