@@ -17,7 +17,6 @@ namespace emulated {
 using namespace kpt::emulate;
 using i16 = short;
 using f64 = double;
-constexpr Index gridDim{3, 1, 1}, blockDim{256, 1, 1};
 #include "kpt/kernels/lib/cuda/distance.cu"
 }  // namespace emulated
 

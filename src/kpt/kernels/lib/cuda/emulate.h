@@ -41,7 +41,7 @@ struct alignas(16) float4 {
 struct Index {
   unsigned x = 0, y = 0, z = 0;
 };
-inline Index threadIdx, blockIdx;
+inline Index threadIdx, blockIdx, gridDim, blockDim;
 
 // One block of threads at a time.
 class Block {
@@ -150,6 +150,8 @@ inline void Block::run(const CudaShape& shape, unsigned seed, const std::functio
             "want one dimension");
   KPT_CHECK(shape.block[0] % 32 == 0, "emulate.run", "want whole warps");
   random_.seed(seed);
+  gridDim = {shape.grid[0], 1, 1};
+  blockDim = {shape.block[0], 1, 1};
   kernel_ = &kernel;
   fibers_.resize(shape.block[0]);
   warps_.assign(shape.block[0] / 32, {});
