@@ -10,20 +10,22 @@ where it lies, others (at most 1 MB) are copied, and none is kept whose memory t
 not see what is written there. A model with an attribute that cannot be described (a hook, a handle, a generator) is
 captured anew each time.
 
-What code reads from elsewhere, a global of another module, a digest cannot know. The judge does: a kept capture is
-compared with the original on the samples and on odd sizes as a fresh one is, and is made anew where they differ.
+What code reads from elsewhere, a global that is set while the program runs, a digest cannot know. The judge does: a
+kept capture is compared with the original on the samples and on odd sizes as a fresh one is, and is made anew where
+they differ.
 """
 
 from __future__ import annotations
 
 import base64
+import ctypes
 import dataclasses
 import enum
 import functools
 import hashlib
+import itertools
 import json
 import logging
-import marshal
 import os
 import platform
 import sys
@@ -50,11 +52,16 @@ _MOST_CONSTANTS = 1 << 20  # bytes of tensors that the code itself makes
 _CHUNK = 8 << 20  # words of a checksum at once
 _DEPTH = 12
 _SALTED = {"_original_object_hash"}  # transformers' GenerationConfig: hash() of its text, another in each process
+_CLASS_STATE = {"_abc_impl"}
 _OWN_STATE = {"_parameters", "_buffers", "_modules", "training", "_is_full_backward_hook"}
 
 
 class _UnknownError(Exception):
     """Something that no digest can stand for. Stays inside this file."""
+
+
+# Also what odd tensors (sparse, nested, wrapped) and files say when they are asked; OutOfMemoryError is a RuntimeError.
+_UNTELLABLE = (_UnknownError, RuntimeError, ValueError, OSError)
 
 
 # ---- the key ---------------------------------------------------------------------------------------------------------
@@ -69,17 +76,21 @@ def key_of(model: nn.Module, samples: list[Sample], dynamic_shapes: Any) -> str 
         said = {
             "format": _FORMAT,
             "versions": [__version__, torch.__version__, platform.python_version(), _sources_of_capture()],
-            "state": [str(torch.get_default_dtype()), torch.is_autocast_enabled(), os.environ.get("TORCH_LOGS")],
+            "state": [str(torch.get_default_dtype()), _autocast(), os.environ.get("TORCH_LOGS")],
             "files": _user_files(),
             "model": _model(model, teller),
             "samples": [_sample(s, teller) for s in samples],
             "dynamic": teller.tell(dynamic_shapes),
         }
-    except _UnknownError as why:
+    except _UNTELLABLE as why:
         event(logging.DEBUG, "capture_not_kept", model=type(model).__name__, reason=str(why))
         return None
     said["classes"] = teller.classes
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _autocast() -> list[Any]:
+    return [(torch.is_autocast_enabled(d), str(torch.get_autocast_dtype(d))) for d in ("cpu", "cuda")]
 
 
 def _model(model: nn.Module, teller: _Teller) -> list[Any]:
@@ -91,7 +102,8 @@ def _model(model: nn.Module, teller: _Teller) -> list[Any]:
             for key, tensor in holder.items():
                 full = f"{name}.{key}"
                 same = None if tensor is None else teller.weights.setdefault(id(tensor), full)
-                tensors[name].append([kind, key, None if tensor is None else _type_of(tensor), same])
+                told_type = None if tensor is None else [_type_of(tensor), teller.place_of(tensor)]
+                tensors[name].append([kind, key, told_type, same])
     told = []
     for name, module in model.named_modules(remove_duplicate=False):
         state = {}
@@ -125,7 +137,14 @@ class _Teller:
         self.classes: dict[str, Any] = {}
         self.inside: dict[int, str] = {}  # modules of the model
         self.weights: dict[int, str] = {}  # its parameters and buffers
+        self._memory: dict[int, int] = {}
         self._known: dict[int, tuple[int, Any]] = {}  # number, and the object itself so that its id stays its own
+
+    def place_of(self, t: torch.Tensor) -> list[int]:
+        """Number of its memory, and where it begins there: tensors that share memory are another model than copies."""
+        storage = _storage(t)
+        number = self._memory.setdefault(storage, len(self._memory)) if storage else -1
+        return [number, t.storage_offset() if storage else 0]
 
     def tell(self, value: Any, depth: int = 0) -> Any:
         if value is None or isinstance(value, (bool, int, str)):
@@ -153,17 +172,17 @@ class _Teller:
             # By its value, also where it is a weight too: a trace may read it, and takes it for a constant.
             self.met.append(value)
             digest = _digest_of(value, large=id(value) in self.weights) if self._digests else ""
-            return [name, _type_of(value), digest]
+            return [name, _type_of(value), digest, self.place_of(value)]
         if isinstance(value, type):
             return ["class", self.class_of(value)]
         if isinstance(value, types.ModuleType):
             return ["python module", value.__name__]
         if isinstance(value, logging.Logger):
             return ["logger", value.name]
-        if isinstance(value, dict):
-            return [name, [[self.tell(k, depth), self.tell(v, depth)] for k, v in value.items()]]
-        if isinstance(value, (list, tuple)):
-            return [name, [self.tell(v, depth) for v in value]]
+        if isinstance(value, (dict, list, tuple)):
+            pairs = isinstance(value, dict)
+            inside = [self.tell(v, depth) for v in (itertools.chain(*value.items()) if pairs else value)]
+            return [name, inside, self.tell(vars(value), depth) if getattr(value, "__dict__", None) else None]
         if isinstance(value, (set, frozenset)):
             return [name, sorted(json.dumps(self.tell(v, depth)) for v in value)]
         if isinstance(value, functools.partial):
@@ -173,15 +192,19 @@ class _Teller:
         if isinstance(value, types.FunctionType):
             return self.function(value, depth)
         if isinstance(value, types.BuiltinFunctionType):
-            return [name, str(value.__module__), value.__qualname__]
-        if hasattr(value, "__dict__") and type(value).__reduce_ex__ is object.__reduce_ex__ and not _slots(value):
+            of = value.__self__
+            return [
+                *(name, str(value.__module__), value.__qualname__),
+                None if of is None or isinstance(of, types.ModuleType) else self.tell(of, depth),
+            ]
+        if hasattr(value, "__dict__") and not _own_reduce(type(value)) and not _slots(value):
             state = {key: v for key, v in vars(value).items() if key not in _SALTED}
             return [self.class_of(type(value)), self.tell(state, depth)]
         raise _UnknownError(f"got a {name}")
 
     def function(self, f: types.FunctionType, depth: int) -> Any:
-        told: list[Any] = [f.__module__, f.__qualname__, hashlib.sha256(marshal.dumps(f.__code__)).hexdigest()]
-        if _is_library(f.__module__):
+        told: list[Any] = [f.__module__, f.__qualname__, _code(f.__code__)]
+        if _is_library(f.__module__) and not f.__closure__:
             return told
         for cell in f.__closure__ or ():
             try:
@@ -202,8 +225,38 @@ class _Teller:
             if isinstance(function, types.FunctionType) and not _is_library(cls.__module__):
                 told[key] = self.function(function, 1)
             elif isinstance(function, types.FunctionType):  # a method that was replaced shows in its own code
-                told[key] = hashlib.sha256(marshal.dumps(function.__code__)).hexdigest()
+                told[key] = _code(function.__code__)
+            elif isinstance(function, property) and not _is_library(cls.__module__):
+                told[key] = [self.tell(f, 1) for f in (function.fget, function.fset)]
+            elif not _is_library(cls.__module__) and not (key.startswith("__") or key in _CLASS_STATE):
+                told[key] = self.tell(value, 1)
         return name
+
+
+def _code(code: types.CodeType) -> str:
+    """What compiled code does. Not marshal's bytes: sets among its constants lie in another order in each process."""
+    return hashlib.sha256(repr(_told_code(code)).encode()).hexdigest()
+
+
+def _told_code(code: types.CodeType) -> tuple[Any, ...]:
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    names = (code.co_name, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    jumps = getattr(code, "co_exceptiontable", b"")  # Python 3.11
+    return counts, names, code.co_code, jumps, [_told_constant(c) for c in code.co_consts]
+
+
+def _told_constant(value: Any) -> Any:
+    if isinstance(value, types.CodeType):
+        return _told_code(value)
+    if isinstance(value, tuple):
+        return [_told_constant(v) for v in value]
+    if isinstance(value, frozenset):
+        return "set", sorted(repr(_told_constant(v)) for v in value)
+    return type(value).__name__, repr(value)
+
+
+def _own_reduce(kind: type) -> bool:
+    return kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__reduce__ is not object.__reduce__
 
 
 def _slots(value: Any) -> bool:
@@ -211,7 +264,7 @@ def _slots(value: Any) -> bool:
 
 
 def _digest_of(t: torch.Tensor, large: bool = False) -> str:
-    if t.is_sparse or t.is_quantized or t.is_meta:
+    if t.layout is not torch.strided or t.is_nested or t.is_quantized or t.is_meta:
         raise _UnknownError(f"a tensor of kind {t.layout}, on {t.device}, that is no parameter and no buffer")
     if t.numel() * t.element_size() <= _MOST_CONSTANTS:
         return hashlib.sha256(_bytes_of(t)).hexdigest()
@@ -223,7 +276,14 @@ def _digest_of(t: torch.Tensor, large: bool = False) -> str:
 def _checksum(t: torch.Tensor) -> str:
     """Of a large tensor, made where it lies: sums of its words mixed with their places, the way of MurmurHash3's
     finaliser. Finds what differs by chance, not what was made to collide."""
-    flat = t.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
+    flat = (
+        t.detach()
+        .resolve_conj()
+        .resolve_neg()
+        .clone(memory_format=torch.contiguous_format)
+        .reshape(-1)
+        .view(torch.uint8)
+    )
     words = flat[: flat.numel() // 8 * 8].view(torch.int64)
     sums = []
     for start in range(0, words.numel(), _CHUNK):
@@ -236,7 +296,8 @@ def _checksum(t: torch.Tensor) -> str:
 
 
 def _bytes_of(t: torch.Tensor) -> bytes:
-    return bytes(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).tolist())
+    whole = t.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    return ctypes.string_at(whole.data_ptr(), whole.numel() * whole.element_size()) if whole.numel() else b""
 
 
 @functools.cache
@@ -315,13 +376,18 @@ def _place(key: str) -> Path:
 
 def store(key: str, captured: Captured, model: nn.Module) -> None:
     """Keeps it where it can be said in JSON; a folder that cannot be written is no fault."""
-    own = dict(_tensors(model))
-    weights = [[w.fqn, w.attr, None if w.module is not None else _name_of(w.tensor, own)] for w in captured.weights]
-    constants = [w.tensor for w, kept in zip(captured.weights, weights, strict=True) if kept[2] == ""]
     teller = _Teller(digests=False)
-    _model(model, teller)
-    places = {_storage(t) for t in [*own.values(), *teller.met]} - {0}
-    if any(_storage(t) in places for t in constants):  # a copy would not see what is written there later
+    try:
+        own = dict(_tensors(model))
+        weights = [[w.fqn, w.attr, None if w.module is not None else _name_of(w.tensor, own)] for w in captured.weights]
+        constants = [w.tensor for w, kept in zip(captured.weights, weights, strict=True) if kept[2] == ""]
+        _model(model, teller)
+        places = {_storage(t) for t in [*own.values(), *teller.met]} - {0}
+        held = any(_storage(t) in places for t in constants)
+    except _UNTELLABLE as why:  # the calls since key_of() changed the model
+        event(logging.INFO, "capture_not_kept", model=type(model).__name__, reason=str(why))
+        return
+    if held:  # a copy would not see what is written there later
         return
     slots = [s.value if isinstance(s, OutputTree.Constant) else s for s in captured.outputs.slots]
     if sum(t.numel() * t.element_size() for t in constants) > _MOST_CONSTANTS:
@@ -441,7 +507,7 @@ def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Program | N
         symbols = [Symbol(**{**s, "members": tuple(map(tuple, s["members"]))}) for s in data["symbols"]]
         captured = Captured(
             text=str(data["text"]),
-            weights=list(_weights(model, data["weights"])),
+            weights=list(_weights(model, data["weights"], inputs.tensors)),
             inputs=inputs,
             outputs=OutputTree(spec, slots),
             input_names=list(data["input_names"]),
@@ -456,8 +522,8 @@ def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Program | N
         return None
 
 
-def _weights(model: nn.Module, kept: list[Any]) -> Iterator[WeightRef]:
-    parameter = next(model.parameters(), None)
+def _weights(model: nn.Module, kept: list[Any], inputs: list[torch.Tensor]) -> Iterator[WeightRef]:
+    device = next(itertools.chain(model.parameters(), model.buffers(), inputs)).device
     own = dict(_tensors(model))
     for fqn, attr, constant in kept:
         if constant is None:
@@ -469,8 +535,7 @@ def _weights(model: nn.Module, kept: list[Any]) -> Iterator[WeightRef]:
         elif isinstance(constant, str):  # the trace's constant is the model's own tensor: what is written there counts
             yield WeightRef(fqn, None, attr, own[constant])
         else:
-            tensor = _unpacked(constant)
-            yield WeightRef(fqn, None, attr, tensor if parameter is None else tensor.to(parameter.device))
+            yield WeightRef(fqn, None, attr, _unpacked(constant).to(device))
 
 
 def _packed(t: torch.Tensor) -> list[Any]:

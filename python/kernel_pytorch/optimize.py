@@ -189,8 +189,10 @@ class _Job:
         start = time.perf_counter()
         try:
             with self._current_device():
-                program, plan = self._optimise()
-                _give_back_idle()
+                try:
+                    program, plan = self._optimise()
+                finally:
+                    _give_back_idle()
         except _GiveUpError as why:
             program, plan = self._give_up(str(why))
         except (MemoryAllocationError, torch.OutOfMemoryError) as short:

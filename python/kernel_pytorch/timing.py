@@ -26,6 +26,7 @@ _MIN_MEASURE_NS = 1_000_000
 _STEADY, _WARM_CALLS, _WARM_SHARE = 0.05, 12, 0.2
 # A gain or loss by more than this that the interval does not bear out gets `patience` times the rounds.
 _UNCLEAR = math.log(1.05)
+_PATIENT_S = 20.0  # and no longer than this
 # A shape loses only when its interval lies wholly below this (the "never under 0.98x of eager").
 LOSS = 0.98
 
@@ -225,7 +226,7 @@ def paired(
             most = patience * done
         if done >= (MIN_ROUNDS if most else 2 if few else min_rounds) and _decided(timing, few):
             break
-        if done == most:
+        if done == most or (most and spent >= max(patience * budget_s, _PATIENT_S)):
             break
     timing.seconds = time.perf_counter() - start
     return timing

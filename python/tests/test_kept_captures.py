@@ -253,6 +253,98 @@ def test_memory_that_a_copy_would_not_follow_is_not_kept(
     assert list(own_folder.glob("*.json")) == []
 
 
+def _with_class(eps: float) -> nn.Module:
+    class Scaled(Net):
+        scale_of_all = eps
+
+        @property
+        def shift(self) -> float:
+            return eps
+
+    return Scaled().eval()
+
+
+def _with(**attributes: object) -> nn.Module:
+    torch.manual_seed(0)
+    model = Net().eval()
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    return model
+
+
+class _Named(dict):
+    pass
+
+
+def _named(word: str) -> _Named:
+    made = _Named(a=1)
+    made.word = word
+    return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _with_class,
+        lambda x: _with(f=torch.full((3,), x).mul),
+        lambda x: _with(f=_named(str(x))),
+        lambda x: _Table(hold=torch.clone if x == 1 else lambda rows: rows),  # equal values in other memory
+    ],
+)
+def test_what_code_can_read_is_in_the_key(make: Callable[[float], nn.Module]) -> None:
+    ids = torch.arange(8).reshape(2, 4)
+    keys = [_key(make(x), ids) for x in (1.0, 1.0, 2.0)]
+    assert keys[0] is not None and keys[0] == keys[1] != keys[2]
+
+
+def test_sets_in_code_are_told_the_same_by_each_process() -> None:
+    program = (
+        "from kernel_pytorch.kept_captures import _code\n"
+        "def f(x):\n    def g(y): return y in {'aa', 'bb', 'cc', 'dd', 'ee', 'ff', 'gg'}\n    return g(x)\n"
+        "print(_code(f.__code__))"
+    )
+
+    def said(seed: int, text: str) -> str:
+        environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        return subprocess.check_output([sys.executable, "-c", text], text=True, env=environment)
+
+    assert len({said(seed, program) for seed in (1, 2, 3)}) == 1
+    assert said(1, program) != said(1, program.replace("'gg'", "'hh'"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda: torch.eye(3).to_sparse_csr(),
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        lambda: torch.empty(3, device="meta"),
+    ],
+)
+def test_odd_tensors_are_no_reason_to_fail(odd: Callable[[], torch.Tensor]) -> None:
+    assert _key(_with(odd=odd())) is None
+    buffered = _with()
+    buffered.register_buffer("odd", odd())
+    _key(buffered)
+
+
+def test_conjugates_and_ends_of_bytes_are_read() -> None:
+    x = torch.tensor([1 + 2j, 3 - 1j])
+    assert _key(_with(odd=x.conj())) == _key(_with(odd=x.conj().clone())) is not None
+    assert _key(_with(odd=x)) != _key(_with(odd=x.conj()))
+    assert _key(_with(odd=torch.empty(0))) is not None
+
+
+def test_a_model_that_changes_when_called_is_not_kept(own_folder: Path) -> None:
+    class Changing(Net):
+        def forward(self, x: torch.Tensor) -> dict:
+            self.__dict__["handle"] = iter([1])
+            return super().forward(x)
+
+    kpt.auto_optimize(Changing().eval(), _x())
+    assert list(own_folder.glob("*.json")) == []
+
+
 def test_a_large_buffer_in_an_object_is_told_by_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = torch.arange(8).reshape(2, 4)
     monkeypatch.setattr(kept_captures, "_MOST_CONSTANTS", 16)
