@@ -444,7 +444,11 @@ def _name_of(t: torch.Tensor, own: dict[str, torch.Tensor]) -> str:
 
 
 def _storage(t: torch.Tensor) -> int:
-    return t.untyped_storage().data_ptr() if t.layout is torch.strided else 0
+    """Address of its memory; 0 where it has none of its own."""
+    try:
+        return t.untyped_storage().data_ptr() if t.layout is torch.strided else 0
+    except RuntimeError:  # a wrapper, or a fake tensor that a trace left in an object
+        return 0
 
 
 def forget(key: str) -> None:

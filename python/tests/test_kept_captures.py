@@ -335,6 +335,18 @@ def test_conjugates_and_ends_of_bytes_are_read() -> None:
     assert _key(_with(odd=torch.empty(0))) is not None
 
 
+def test_what_a_trace_leaves_in_an_object_is_no_reason_not_to_keep_it(own_folder: Path) -> None:
+    class Counting(_Table):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            self.holder.last = ids + 1
+            return super().forward(ids)
+
+    model = Counting().eval()
+    model.holder.last = torch.zeros(2, 4, dtype=torch.int64)
+    kpt.auto_optimize(model, torch.arange(8).reshape(2, 4))
+    assert len(list(own_folder.glob("*.json"))) == 1
+
+
 def test_a_model_that_changes_when_called_is_not_kept(own_folder: Path) -> None:
     class Changing(Net):
         def forward(self, x: torch.Tensor) -> dict:
