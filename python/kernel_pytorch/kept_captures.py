@@ -383,11 +383,10 @@ def store(key: str, captured: Captured, model: nn.Module) -> None:
         constants = [w.tensor for w, kept in zip(captured.weights, weights, strict=True) if kept[2] == ""]
         _model(model, teller)
         places = {_storage(t) for t in [*own.values(), *teller.met]} - {0}
-        held = any(_storage(t) in places for t in constants)
-    except _UNTELLABLE as why:  # the calls since key_of() changed the model
+        if any(_storage(t) in places for t in constants):
+            raise _UnknownError("it holds a constant's memory, where a copy would not see what is written later")
+    except _UNTELLABLE as why:  # also where the calls since key_of() changed the model
         event(logging.INFO, "capture_not_kept", model=type(model).__name__, reason=str(why))
-        return
-    if held:  # a copy would not see what is written there later
         return
     slots = [s.value if isinstance(s, OutputTree.Constant) else s for s in captured.outputs.slots]
     if sum(t.numel() * t.element_size() for t in constants) > _MOST_CONSTANTS:
