@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kpt/kernels/lib/cuda/distance.h"
 
+#include "kpt/cuda/function.h"
 #include "kpt/cuda/memory.h"
 #include "kpt/kernels/lib/cuda/work.h"
 
