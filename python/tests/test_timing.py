@@ -147,5 +147,10 @@ def test_no_gain_is_not_timed_longer() -> None:
     assert _told([103, 97, 101, 99, 102, 98] * 10, patience=3).rounds == 3
 
 
+def test_patience_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_PATIENT_S", 0.0)  # three budgets of 3 ms are left, less than nine rounds of 2 ms
+    assert _told([80, 85, 125, 130, 128, 127] * 40, patience=3).rounds < 9
+
+
 def test_patience_ends() -> None:
     assert _told([80, 85, 125, 130, 128, 127] * 40, patience=3).rounds == 9
