@@ -42,6 +42,12 @@ Distance device_distance(const at::Tensor& x, const at::Tensor& reference) {
                        current_stream(a.device()));
 }
 
+Checksum device_checksum(const at::Tensor& x) {
+  at::Tensor t = x.contiguous();
+  if (reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 8 != 0) t = t.clone();
+  return cuda_checksum(borrow(t, "x", t.device()), t.device().index(), current_stream(t.device()));
+}
+
 std::string gpus_json() {
   nlohmann::json all = nlohmann::json::array();
   for (const CudaDevice& d : cuda_devices())

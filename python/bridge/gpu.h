@@ -18,6 +18,7 @@ void share_allocator();
 
 // kpt::cuda_distance over tensors of any strides on one GPU, on torch's current stream.
 Distance device_distance(const at::Tensor& x, const at::Tensor& reference);
+Checksum device_checksum(const at::Tensor& x);
 
 // JSON: [{index, name, uuid, arch, multiprocessors, memory_bytes, l2_bytes, clock_khz, memory_clock_khz, bus_bits,
 // driver}], or [] with the reason under the second name.

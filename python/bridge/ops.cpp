@@ -2,6 +2,7 @@
 // What Python sees: torch.classes.kernel_pytorch.Model and torch.ops.kernel_pytorch.*. Errors of the core become
 // RuntimeErrors "KPT:<kind>: <message>", which _native.py turns into the package's own.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/library.h>
 
 #include <nlohmann/json.hpp>
@@ -31,6 +32,13 @@ std::vector<double> distance_op(const at::Tensor& x, const at::Tensor& reference
         x.is_cpu() ? distance(borrow(x, "x"), borrow(reference, "reference")) : device_distance(x, reference);
     return std::vector<double>{d.rel_rmse, d.cosine, d.max_abs, static_cast<double>(d.nonfinite),
                                static_cast<double>(d.elements)};
+  });
+}
+
+std::vector<int64_t> checksum_op(const at::Tensor& x) {
+  return guarded([&] {
+    const Checksum sum = x.is_cpu() ? checksum(borrow(x, "x"), at::get_num_threads()) : device_checksum(x);
+    return std::vector<int64_t>{static_cast<int64_t>(sum.first), static_cast<int64_t>(sum.second)};
   });
 }
 
@@ -150,6 +158,7 @@ const RegisterAten register_aten;  // at load: every model compiled from here on
 TORCH_LIBRARY(kernel_pytorch, m) {
   define_model(m);
   m.def("distance(Tensor x, Tensor reference) -> float[]", distance_op);
+  m.def("checksum(Tensor x) -> int[]", checksum_op);
   m.def("judge(str level, str dtype, float[] fresh, float[] original, float[] original_bf16) -> str", judge_op);
   m.def("bootstrap(float[] log_ratios) -> float[]", bootstrap_op);
   m.def("widen(str text) -> str",

@@ -191,6 +191,12 @@ def distance(x: torch.Tensor, reference: torch.Tensor) -> list[float]:
     return _call("distance", x, reference)
 
 
+def checksum(x: torch.Tensor) -> list[int]:
+    """128 bits that tell the values of one tensor from those of another of its type and sizes (kpt::Checksum), made
+    where it lies; strides do not count."""
+    return _call("checksum", x)
+
+
 def judge(level: str, dtype: str, fresh: list[float], original: list[float], original_bf16: list[float]) -> str:
     """JSON {"ok", "bound", "reason"} by the level's rule; distances as from distance(), original_bf16 may be empty."""
     return _call("judge", level, dtype, fresh, original, original_bf16)

@@ -49,7 +49,6 @@ from .trees import OutputTree
 _FORMAT = 2
 _MOST_FILES = 64  # least recently written out; 79 kB for MiniLM to 275 kB for GPT-2 medium
 _MOST_CONSTANTS = 1 << 20  # bytes of tensors that the code itself makes
-_CHUNK = 8 << 20  # words of a checksum at once
 _DEPTH = 12
 _SALTED = {"_original_object_hash"}  # transformers' GenerationConfig: hash() of its text, another in each process
 _CLASS_STATE = {"_abc_impl"}
@@ -270,29 +269,8 @@ def _digest_of(t: torch.Tensor, large: bool = False) -> str:
         return hashlib.sha256(_bytes_of(t)).hexdigest()
     if not large:
         raise _UnknownError("a large tensor that is no parameter and no buffer")
-    return _checksum(t)
-
-
-def _checksum(t: torch.Tensor) -> str:
-    """Of a large tensor, made where it lies: sums of its words mixed with their places, the way of MurmurHash3's
-    finaliser. Finds what differs by chance, not what was made to collide."""
-    flat = (
-        t.detach()
-        .resolve_conj()
-        .resolve_neg()
-        .clone(memory_format=torch.contiguous_format)
-        .reshape(-1)
-        .view(torch.uint8)
-    )
-    words = flat[: flat.numel() // 8 * 8].view(torch.int64)
-    sums = []
-    for start in range(0, words.numel(), _CHUNK):
-        part = words[start : start + _CHUNK]
-        place = torch.arange(start + 1, start + 1 + part.numel(), device=t.device)
-        mixed = (part ^ (place * -7046029254386353131)) * -49064778989728563
-        mixed = (mixed ^ (mixed >> 33)) * -4265267296055464877
-        sums += [mixed.sum(), ((mixed ^ (mixed >> 29)) * place).sum()]
-    return hashlib.sha256(repr([torch.stack(sums).tolist(), flat[words.numel() * 8 :].tolist()]).encode()).hexdigest()
+    whole = t.detach().resolve_conj().resolve_neg().contiguous()
+    return str(_native.checksum(whole.reshape(-1).view(torch.uint8)))
 
 
 def _bytes_of(t: torch.Tensor) -> bytes:
@@ -458,16 +436,22 @@ def forget(key: str) -> None:
 
 
 def _drop(place: Path) -> None:
-    for beside in place.parent.glob(f"{place.stem}.*.sizes"):
-        beside.unlink(missing_ok=True)
+    for kind in ("sizes", "verdict"):
+        for other in place.parent.glob(f"{place.stem}.*.{kind}"):
+            other.unlink(missing_ok=True)
     place.unlink(missing_ok=True)
 
 
-def sizes_place(key: str, device: torch.device, level: str) -> Path:
-    """The file that says which other sizes of this capture a process made ready on this GPU, with this build and these
-    libraries: what it chose is kept."""
-    gpu = machine.gpus()["devices"][device.index or 0]["uuid"]
-    return _place(key).with_suffix(f".{gpu}.{level}.{_build()}.sizes")
+def beside(key: str, device: torch.device, level: str, kind: str) -> Path:
+    """A file that goes with this capture, about this device, build and libraries. sizes: which other sizes a process
+    made ready there; what it chose is kept. verdict: see kept_verdicts."""
+    return _place(key).with_suffix(f".{_device(device)}.{level}.{_build()}.{kind}")
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return machine.gpus()["devices"][device.index or 0]["uuid"]
+    return "cpu-" + hashlib.sha256(json.dumps(machine.hardware(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 @functools.cache
@@ -479,13 +463,15 @@ def _build() -> str:
     return hashlib.sha256(repr([*said, os.environ.get("KPT_CUDA_PATH")]).encode()).hexdigest()[:12]
 
 
-def store_sizes(place: Path, key: str, sizes: list[str]) -> None:
-    """Beside a capture alone: with that it goes."""
+def store_beside(place: Path, key: str, text: str) -> None:
+    """Where the capture is there: with that it goes. A folder that cannot be written is no fault."""
+    draft = place.with_suffix(f".{os.getpid()}.new")
     try:
         if _place(key).exists():
-            place.write_text("\n".join(sizes), encoding="utf-8")
-    except OSError as error:  # the next process makes them ready again
-        event(logging.INFO, "sizes_not_kept", reason=str(error))
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(place)
+    except OSError as error:  # the next process finds it out again
+        event(logging.INFO, "not_kept_beside_capture", file=place, reason=str(error))
 
 
 def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Program | None:

@@ -696,6 +696,22 @@ def test_distance_of_tensors():
     assert _native.distance(ref.T[:, ::2], ref.T[:, ::2].contiguous())[0] == 0
 
 
+def test_a_checksum_tells_values_places_and_ends():
+    x = torch.arange(1003, dtype=torch.int16)
+    swapped = x.clone()
+    swapped[[0, 8]] = x[[8, 0]]
+    last = x.clone()
+    last[-1] = -1
+    others = [x + 0, x.flip(0), swapped, last, x[:-1], torch.cat([x, x[:1] * 0 + 1])]
+    sums = [tuple(_native.checksum(t)) for t in others]
+    assert len(set(sums)) == len(sums)
+    grid = x[:1000].reshape(20, 50)
+    assert _native.checksum(grid.T) == _native.checksum(grid.T.contiguous()) != _native.checksum(grid)
+    assert _native.checksum(x[1:]) == _native.checksum(x[1:].clone())  # at an address that 8 does not divide
+    large = torch.arange(5 << 20, dtype=torch.int32)  # pieces for threads
+    assert _native.checksum(large) != _native.checksum(large.roll(1 << 20))
+
+
 def test_judge_and_bootstrap():
     good, bad = [1e-7, 1.0, 0.0, 0.0, 10.0], [1e-2, 1.0, 0.0, 0.0, 10.0]
     assert json.loads(_native.judge("conservative", "float32", good, good, []))["ok"]

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kpt/base/error.h"
+#include "kpt/kernels/lib/cuda/checksum.h"
 #include "kpt/tensor/tensor.h"
 
 namespace kpt {
@@ -22,6 +23,9 @@ struct Distance {
 KPT_API Distance distance(const Tensor& x, const Tensor& reference);
 // Of contiguous tensors on that GPU; waits for the stream.
 KPT_API Distance cuda_distance(const Tensor& x, const Tensor& reference, int device, void* stream);
+
+// Of a tensor's values in the order of its indices, whatever its strides; on a GPU cuda_checksum gives the same.
+KPT_API Checksum checksum(const Tensor& x, int threads);
 
 // The rule of the level (docs/decisions): conservative e(new) <= 2 e(original) + 1e-6 (the constant scaled to the
 // dtype: 1e-6 for f32, 1e-2 * 2^-8 .. see judge.cpp); balanced e(new) <= 1.5 e(original in bf16); aggressive e(new) <=

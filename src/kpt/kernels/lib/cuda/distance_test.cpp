@@ -9,6 +9,7 @@
 
 #include "kpt/cuda/nvrtc.h"
 #include "kpt/kernels/lib/cuda/emulate.h"
+#include "kpt/kernels/lib/cuda/on_device.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
@@ -91,21 +92,6 @@ TEST(DistanceSums, CompilesWithoutSpills) {
   work.calls.push_back({distance_program(), {}, {}});
   for (const int arch : {80, 90, 100}) EXPECT_EQ(check_cuda_work(work, arch), "") << arch;
 }
-
-class OnDevice {
- public:
-  explicit OnDevice(const Tensor& t) : tensor_(t) {
-    CUdeviceptr at = 0;
-    cuda_check(cuda().cuMemAlloc(&at, std::max<size_t>(t.desc.bytes(), 1)), "distance_test");
-    tensor_.owner = {reinterpret_cast<void*>(at), [](void* p) { cuda().cuMemFree(reinterpret_cast<CUdeviceptr>(p)); }};
-    tensor_.data = tensor_.owner.get();
-    cuda_check(cuda().cuMemcpyHtoDAsync(at, t.data, t.desc.bytes(), nullptr), "distance_test");
-  }
-  const Tensor& tensor() const { return tensor_; }
-
- private:
-  Tensor tensor_;
-};
 
 TEST(DistanceSums, OnAGpuAgreesWithTheHost) {
   if (!cuda_here()) GTEST_SKIP() << "not checked: " << cuda_here().reason;
