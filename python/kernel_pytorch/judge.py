@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from . import _native, memory
 from .errors import KernelPyTorchError
+from .kept_verdicts import Bits, KeptCase, bits_of
 from .plan import Plan, compile_plain
 from .program import Program
 from .reference import Reference
@@ -60,12 +62,31 @@ class Case:
     name: str
     inputs: list[torch.Tensor]
     original: list[torch.Tensor]  # after forget_original() shapes and dtypes only
-    reference: list[torch.Tensor]
+    run_reference: Callable[[], list[torch.Tensor]]
     distances: list[Distance]  # of the original from the reference
+    bits: str = ""  # of program, inputs and original
+    kept: KeptCase | None = None  # what an earlier process found for these bits
+    outputs: str = ""  # bits of the plan's outputs that were judged last
+    _reference: list[torch.Tensor] | None = None
+
+    @property
+    def again(self) -> bool:
+        """The plan judged last made the bits that it made in an earlier process."""
+        return self.kept is not None and self.kept.outputs == self.outputs
+
+    @property
+    def reference(self) -> list[torch.Tensor]:
+        """Runs when it is first asked: a kept verdict may do without."""
+        if self._reference is None:
+            self._reference = self.run_reference()
+        return self._reference
 
     def forget_original(self) -> None:
         """Once capture_fault() has found nothing, its values are no longer needed."""
         self.original = [t.to("meta") for t in self.original]
+
+    def to_keep(self, errors: list[OutputError]) -> KeptCase:
+        return KeptCase([list(_values(d)) for d in self.distances], self.outputs, errors)
 
 
 @dataclass
@@ -86,19 +107,35 @@ def effective_level(level: str, dtype: torch.dtype) -> tuple[str, str]:
     return level, f"{level} rule"
 
 
-def make_case(name: str, program: Program, sample: Sample, result: Any, reference: Reference) -> Case:
-    """`result`: what the original made of the sample. Runs the reference. InputError where the two do not fit
-    together."""
+def make_case(
+    name: str,
+    program: Program,
+    sample: Sample,
+    result: Any,
+    reference: Reference,
+    bits: Bits | None = None,
+) -> Case:
+    """`result`: what the original made of the sample. Runs the reference, unless `bits` knows these.
+    InputError where the two do not fit together."""
     inputs = program.flatten(sample)
     original = [t.detach() for t in program.output_tensors(result)]
+    told = bits.of_case(inputs, original) if bits else ""
+    known = bits.known.get(told) if bits else None
+    if known is not None and len(known.distances) == len(original):
+        distances = [Distance(*d) for d in known.distances]
+        return Case(name, inputs, original, lambda: reference.run(inputs), distances, told, known)
     truth = reference.run(inputs)
-    return Case(name, inputs, original, truth, [distance(o, r) for o, r in zip(original, truth, strict=True)])
+    distances = [distance(o, r) for o, r in zip(original, truth, strict=True)]
+    return Case(name, inputs, original, lambda: truth, distances, told)
 
 
 def capture_fault(program: Program, case: Case) -> str | None:
     """Why the captured graph is not the original model, or None. Costs a run of the plain graph, and only where the
     original lies further from the reference than rounding explains. Both round, the original perhaps more coarsely:
-    what the plain graph is off the reference itself, which is the same function, is allowed _COARSER times."""
+    what the plain graph is off the reference itself, which is the same function, is allowed _COARSER times. A kept
+    case's bits have passed."""
+    if case.kept is not None:
+        return None
     values = program.text.count(" = ")
     pairs = enumerate(zip(case.original, case.distances, strict=True))
     suspects = [i for i, (original, d) in pairs if not d.rel_rmse <= explained(original.dtype, values)]
@@ -136,6 +173,10 @@ def judge(level: str, plan: Plan, program: Program, cases: list[Case]) -> Verdic
             memory.trim()  # the smaller arena of the case before
         except KernelPyTorchError as error:
             return Verdict(False, f"{case.name}: {error}", verdict.errors, case, str(error))
+        case.outputs = bits_of(fresh) if case.bits else ""
+        if case.again:
+            verdict.errors += [replace(e, shape=case.name) for e in case.kept.errors]
+            continue
         for i, (new, old) in enumerate(zip(fresh, case.original, strict=True)):
             record = _judge_output(level, new, old, case, i, program.output_names[i])
             verdict.errors.append(record)
@@ -240,7 +281,12 @@ def pad_mask(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def extra_case(
-    program: Program, model: torch.nn.Module, sample: Sample, sizes: dict[str, int], reference: Reference
+    program: Program,
+    model: torch.nn.Module,
+    sample: Sample,
+    sizes: dict[str, int],
+    reference: Reference,
+    bits: Bits | None = None,
 ) -> tuple[Case | None, str | None]:
     """The sample at other sizes as a case, or why it was not checked. Raises KernelPyTorchError where the original
     takes these sizes and the captured graph does not."""
@@ -256,4 +302,4 @@ def extra_case(
     except (RuntimeError, ValueError, IndexError) as error:
         # Nothing to compare with, and the report says so.
         return None, f"{words}: the original does not take them ({str(error).splitlines()[0]})"
-    return make_case(words, program, made, result, reference), None
+    return make_case(words, program, made, result, reference, bits), None

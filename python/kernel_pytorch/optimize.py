@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from . import _native, device_memory, kept_captures, machine, memory, rows
+from . import _native, device_memory, kept_captures, kept_verdicts, machine, memory, rows
 from ._log import event
 from .bisect import Bisect
 from .errors import (
@@ -42,12 +42,12 @@ from .judge import (
 from .module import OptimizedModule
 from .plan import Choices, Plan, compile_plan
 from .program import Program
-from .reference import Reference
+from .reference import Deferred
 from .report import Report
 from .samples import Sample, normalise
 from .slow import leave_one_out
 from .state import kept, untouched
-from .timing import Contest, Timing, paired
+from .timing import Contest, Timing, borne_out, paired
 
 LEVELS = ("conservative", "balanced", "aggressive")
 # Words of the command line of earlier versions, kept as names of these three.
@@ -184,6 +184,9 @@ class _Job:
         self.report.hardware = machine.hardware()
         self.report.versions = machine.versions()
         self.report.unchecked = machine.unchecked()
+        self.key: str | None = None  # of the capture, where it is kept
+        self.bits: kept_verdicts.Bits | None = None
+        self.earlier, self.found = kept_verdicts.Verdicts(), kept_verdicts.Verdicts()
 
     def run(self) -> OptimizedModule:
         start = time.perf_counter()
@@ -217,11 +220,11 @@ class _Job:
         with self._phase("original"):
             results = self._run_original()
         with self._phase("capture"):
-            key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
+            self.key = key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
             known = None if key is None else kept_captures.load(key, self.model, self.samples[0], results[0])
             program = known or self._capture()
         with self._phase("reference"):
-            program, cases = self._checked_capture(program, known is not None, key, results)
+            program, cases = self._checked_capture(program, known is not None, results)
         del results
         with self._phase("compile"):
             plan = self._compile(program)
@@ -231,12 +234,13 @@ class _Job:
         del cases
         if program.symbols and program.device.type == "cuda":
             with self._phase("sizes"):
-                self._make_ready(program, plan, key)
+                self._make_ready(program, plan)
         with self._phase("time"):
             plan = self._faster(program, plan)
         self.report.take_plan(plan.report)
         self.report.kept = True
         self._log_kept(plan)
+        self._keep_verdict(program, plan)
         if self.evaluate is not None:
             with self._phase("evaluate"):
                 self._evaluate(program, plan)
@@ -316,10 +320,11 @@ class _Job:
         except CaptureError as error:
             raise _GiveUpError(f"not captured whole: {error}") from error
 
-    def _checked_capture(
-        self, program: Program, known: bool, key: str | None, results: list[Any]
-    ) -> tuple[Program, list[Case]]:
+    def _checked_capture(self, program: Program, known: bool, results: list[Any]) -> tuple[Program, list[Case]]:
         """The program and its cases. A kept capture that the original does not bear out is made anew."""
+        if known:
+            place = kept_verdicts.place_of(self.key, program.device, self.level)
+            self.earlier = kept_verdicts.load(place) or self.earlier
         notes, unchecked = list(self.report.notes), list(self.report.unchecked)
         self._tell_capture(program)
         try:
@@ -328,15 +333,15 @@ class _Job:
             if not known:
                 raise
             event(logging.WARNING, "kept_capture_dropped", model=self.report.model, reason=str(why))
-            kept_captures.forget(key)
+            kept_captures.forget(self.key)
             self.report.notes, self.report.unchecked = notes, unchecked
             known, program = False, self._capture()
             self._tell_capture(program)
             made = self._cases(program, results)
         if known:
             self.report.note("the graph was kept from an earlier capture of this model; it was compared with it again")
-        elif key is not None:
-            kept_captures.store(key, program.captured, self.model)
+        elif self.key is not None:
+            kept_captures.store(self.key, program.captured, self.model)
         return made
 
     def _tell_capture(self, program: Program) -> None:
@@ -369,11 +374,16 @@ class _Job:
     def _cases(self, program: Program, results: list[Any]) -> tuple[Program, list[Case]]:
         """Every sample, one at odd sizes and one at size 1, each with the original's and the reference's outputs."""
         try:
-            reference = Reference(program, lean=self.release)
+            if self.key is not None:
+                self.bits = kept_verdicts.bits_or_none(program, self.earlier.cases)
+            reference = Deferred(program, lean=self.release)
             pairs = zip(self.samples, results, strict=True)
-            cases = [make_case(s.describe(), program, s, result, reference) for s, result in pairs]
-            large = reference.bytes_needed(cases[0].inputs) > _LARGE_REFERENCE
-            cases += self._extra_case(program, odd_sizes(program, 8 if large else 2), reference)
+            cases = [make_case(s.describe(), program, s, result, reference, self.bits) for s, result in pairs]
+            share = self.earlier.odd_share if all(c.kept for c in cases) else 0
+            if not share:
+                share = 8 if reference.bytes_needed(cases[0].inputs) > _LARGE_REFERENCE else 2
+            self.found.odd_share = share
+            cases += self._extra_case(program, odd_sizes(program, share), reference)
             for case in cases:
                 fault = capture_fault(program, case)
                 if fault is not None:
@@ -390,15 +400,13 @@ class _Job:
             self.report.shapes = program.shapes()
         return program, cases + one
 
-    def _extra_case(self, program: Program, sizes: dict[str, int], reference: Reference) -> list[Case]:
-        case, unchecked = extra_case(program, self.model, self.samples[0], sizes, reference)
+    def _extra_case(self, program: Program, sizes: dict[str, int], reference: Deferred) -> list[Case]:
+        case, unchecked = extra_case(program, self.model, self.samples[0], sizes, reference, self.bits)
         if unchecked is not None:
             self.report.unchecked.append(unchecked)
         return [] if case is None else [case]
 
-    def _unit_case(
-        self, program: Program, sizes: dict[str, int], reference: Reference
-    ) -> tuple[list[Case], str | None]:
+    def _unit_case(self, program: Program, sizes: dict[str, int], reference: Deferred) -> tuple[list[Case], str | None]:
         """The case at size 1, or how the captured graph differs from the original there."""
         try:
             one = self._extra_case(program, sizes, reference)
@@ -422,14 +430,38 @@ class _Job:
             plan, verdict = repaired.plan, repaired.verdict
         self.report.error = verdict.errors
         self.report.take_plan(plan.report)
+        self._note_cases(cases, verdict)
         return plan
 
-    def _make_ready(self, program: Program, plan: Plan, key: str | None) -> None:
+    def _note_cases(self, cases: list[Case], verdict: Verdict) -> None:
+        """For a later process what was found of each; for the report what is an earlier one's."""
+        errors = iter(verdict.errors)
+        found = [(c.bits, c.to_keep([next(errors) for _ in c.distances])) for c in cases] if verdict.ok else []
+        self.found.cases = dict(found) if self.bits else {}
+        again = sum(c.again for c in cases)
+        if again:
+            self.report.note(
+                f"{again} of {len(cases)} samples came out bit for bit as in an earlier process: their errors are "
+                "those that it measured against the f64 reference"
+            )
+
+    def _keep_verdict(self, program: Program, plan: Plan) -> None:
+        """For a later process, where the first plan was right and faster as it was: another search is another story."""
+        found = self.found
+        if not found.cases or any(s.step.startswith(("bisect", "leave one out")) for s in self.report.steps):
+            return
+        found.steps, found.settings = kept_verdicts.steps_of(plan), kept_verdicts.settings_now(self.release)
+        if found != self.earlier:
+            place = kept_verdicts.place_of(self.key, program.device, self.level)
+            kept_verdicts.store(place, self.key, found)
+
+    def _make_ready(self, program: Program, plan: Plan) -> None:
         """On a GPU: kernels for other sizes are compiled and chosen now: what calls with sizes near them use. Nothing
         runs. Of the first sample as many sizes as fit the budget, the ones first that need other kernels; none where an
         earlier process did that, as far as its budget went: what it chose is kept."""
         ready = [self._try_ready(program, plan, s, s.describe()) for s in self.samples[1:]]
-        place = None if key is None else kept_captures.sizes_place(key, program.device, self.compile_level)
+        key, device = self.key, program.device
+        place = None if key is None else kept_captures.beside(key, device, self.compile_level, "sizes")
         if place is not None and place.exists():
             return
         end = time.perf_counter() + _SIZES_BUDGET_S
@@ -442,7 +474,7 @@ class _Job:
                 done.append(", ".join(f"{name}={size}" for name, size in sizes.items()))
                 ready.append(self._try_ready(program, plan, other, done[-1]))
         if place is not None and all(ready):
-            kept_captures.store_sizes(place, key, done)
+            kept_captures.store_beside(place, key, "\n".join(done))
 
     def _try_ready(self, program: Program, plan: Plan, sample: Sample, what: str) -> bool:
         """False where it failed: the report says so."""
@@ -480,13 +512,23 @@ class _Job:
 
     def _time(self, program: Program, plan: Plan) -> Timing:
         contests = [self._contest(program, plan, s) for s in self.samples]
+        earlier = self.earlier.timing_of(plan, self.release, [c.shape for c in contests])
         with torch.inference_mode():
-            return paired(
+            if earlier is not None:
+                timing = borne_out(contests, earlier, TIMING_BUDGET_S)
+                if timing is not None:
+                    self.report.note(f"timed by an earlier process, {self.earlier.date}; one more round bore it out")
+                    self.found.timing, self.found.date = earlier, self.earlier.date
+                    return timing
+                event(logging.INFO, "kept_timing_not_borne_out", model=self.report.model)
+            timing = paired(
                 contests,
                 TIMING_BUDGET_S,
                 progress=lambda share: self.progress("time", share),
                 patience=_TIMING_PATIENCE,
             )
+        self.found.timing, self.found.date = timing, kept_verdicts.today()
+        return timing
 
     def _contest(self, program: Program, plan: Plan, sample: Sample) -> Contest:
         on_cpu = all(t.device.type == "cpu" for t in sample.tensors())

@@ -7,6 +7,7 @@ other, the reference of a slice is the slice of the reference, and its memory is
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import torch
@@ -117,6 +118,19 @@ class Reference:
                 if part.shape != whole[start:stop].shape or not _same(whole[start:stop], part):
                     return False
         return True
+
+
+class Deferred:
+    """A Reference that is compiled when it is first asked."""
+
+    def __init__(self, program: Program, lean: bool = False):
+        self._make = functools.cache(lambda: Reference(program, lean))
+
+    def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        return self._make().run(inputs)
+
+    def bytes_needed(self, inputs: list[torch.Tensor]) -> float:
+        return self._make().bytes_needed(inputs)
 
 
 def _same(x: torch.Tensor, y: torch.Tensor) -> bool:

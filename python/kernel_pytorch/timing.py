@@ -98,6 +98,7 @@ class Timing:
 
     shapes: list[ShapeTiming]
     seconds: float
+    again: float | None = None  # the ratio of the calls that bore out an earlier process's timing
 
     @property
     def rounds(self) -> int:
@@ -115,16 +116,19 @@ class Timing:
     def verdict(self) -> tuple[bool, str]:
         """Keep or not, with the reason."""
         overall = self.interval()
+        rounds = f"{self.rounds} rounds"
+        if self.again is not None:
+            rounds += f" of an earlier process, {self.again:.2f}x here"
         if len(self.shapes) > 1:
             for shape in self.shapes:
                 ratio = shape.interval()
                 if ratio.high < LOSS:
                     return False, f"slower at {shape.shape}: {ratio}"
         if overall.low > 1.0:
-            return True, f"faster: {overall} in {self.rounds} rounds"
+            return True, f"faster: {overall} in {rounds}"
         if overall.high < 1.0:
-            return False, f"slower: {overall} in {self.rounds} rounds"
-        return False, f"no gain: {overall} in {self.rounds} rounds, the interval holds 1.00"
+            return False, f"slower: {overall} in {rounds}"
+        return False, f"no gain: {overall} in {rounds}, the interval holds 1.00"
 
 
 def measure(call: Callable[[], object], repeats: int = 1) -> float:
@@ -167,6 +171,19 @@ def _warm_up(call: Callable[[], object], budget_s: float) -> float:
     return last
 
 
+def _warmed(contest: Contest, budget_s: float) -> tuple[float, float]:
+    """Milliseconds of a call of each, warmed up."""
+    share = budget_s * _WARM_SHARE / 2
+    slow, fast = _warm_up(contest.before, share), _warm_up(contest.after, share)
+    if contest.let_go is not None:
+        contest.let_go()
+    return slow, fast
+
+
+def _repeats(slow: float, fast: float) -> int:
+    return max(1, math.ceil(_MIN_MEASURE_NS / 1e6 / max(min(slow, fast), 1e-6)))
+
+
 def _decided(timing: Timing, few: bool) -> bool:
     """True where further rounds would hardly change the verdict: the interval lies clear of 1 by half its own width.
     Of the four ratios of two rounds of slow calls by the whole of it: noise around 1 does that in 0.3 % of cases
@@ -200,13 +217,9 @@ def paired(
     repeats = []
     expected = 0.0
     for contest in contests:
-        share = budget_s * _WARM_SHARE / len(contests) / 2
-        slow, fast = _warm_up(contest.before, share), _warm_up(contest.after, share)
-        if contest.let_go is not None:
-            contest.let_go()
-        count = max(1, math.ceil(_MIN_MEASURE_NS / 1e6 / max(min(slow, fast), 1e-6)))
-        repeats.append(count)
-        expected += 2 * count * (slow + fast) / 1e3
+        slow, fast = _warmed(contest, budget_s / len(contests))
+        repeats.append(_repeats(slow, fast))
+        expected += 2 * repeats[-1] * (slow + fast) / 1e3
     few = min_rounds * expected > budget_s
     if few:
         min_rounds = 3
@@ -230,3 +243,24 @@ def paired(
             break
     timing.seconds = time.perf_counter() - start
     return timing
+
+
+def borne_out(contests: Sequence[Contest], earlier: Timing, budget_s: float = 2.5) -> Timing | None:
+    """An earlier process's timing where at least half of its gain, as a log, shows again in one round; else None. Calls
+    so slow that MIN_ROUNDS of them would take more than the budget are called once more each: the judge called both
+    before."""
+    if not earlier.verdict()[0]:
+        return None
+    start = time.perf_counter()
+    slow = MIN_ROUNDS * 2 * sum(map(sum, (s.medians() for s in earlier.shapes))) / 1e3 > budget_s
+    ratios = []
+    for contest in contests:
+        if slow and contest.let_go is None:
+            ratios.append(math.log(measure(contest.before) / measure(contest.after)))
+            continue
+        old, new = contest.round(_repeats(*_warmed(contest, budget_s / len(contests))))
+        ratios.append(math.log(sum(old) / sum(new)))
+    again = statistics.fmean(ratios)
+    if again < math.log(earlier.interval().median) / 2:
+        return None
+    return Timing(earlier.shapes, time.perf_counter() - start, math.exp(again))

@@ -360,20 +360,8 @@ def test_a_model_that_changes_when_called_is_not_kept(own_folder: Path) -> None:
 def test_a_large_buffer_in_an_object_is_told_by_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = torch.arange(8).reshape(2, 4)
     monkeypatch.setattr(kept_captures, "_MOST_CONSTANTS", 16)
-    monkeypatch.setattr(kept_captures, "_CHUNK", 5)
     assert _key(_Table(), ids) == _key(_Table(), ids) != _key(_Table(1.0), ids)
     assert _key(_Table(hold=torch.clone), ids) is None
-
-
-def test_a_checksum_tells_values_places_and_ends() -> None:
-    x = torch.arange(1003, dtype=torch.int16)
-    swapped = x.clone()
-    swapped[[0, 8]] = x[[8, 0]]
-    last = x.clone()
-    last[-1] = -1
-    others = [x + 0, x.flip(0), swapped, last, x[:-1], torch.cat([x, x[:1] * 0])]
-    sums = [kept_captures._checksum(t) for t in others]
-    assert sums[0] == kept_captures._checksum(x[None].T) and len(set(sums)) == len(sums)
 
 
 def test_a_link_among_libraries_is_where_it_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,15 +450,15 @@ def test_with_a_capture_goes_what_says_that_its_sizes_were_made_ready(
     monkeypatch.setattr(kept_captures.machine, "gpus", lambda: {"devices": [{"uuid": "GPU-0"}, {"uuid": "GPU-1"}]})
     device = torch.device("cuda", 1)
     monkeypatch.setattr(kept_captures, "_build", lambda: "1")
-    places = [kept_captures.sizes_place(key, device, level) for key in "ab" for level in ("balanced", "aggressive")]
+    places = [kept_captures.beside(key, device, level, "sizes") for key in "ab" for level in ("balanced", "aggressive")]
     assert [p.name for p in places[:2]] == ["a.GPU-1.balanced.1.sizes", "a.GPU-1.aggressive.1.sizes"]
     for place in places:
-        kept_captures.store_sizes(place, place.name[0], ["b=12", "s=12"])
+        kept_captures.store_beside(place, place.name[0], "b=12\ns=12")
     assert list(own_folder.iterdir()) == []  # without a capture nobody would take them away
     for key in "ab":
         (own_folder / f"{key}.json").write_text("{}")
     for place in places:
-        kept_captures.store_sizes(place, place.name[0], ["b=12", "s=12"])
+        kept_captures.store_beside(place, place.name[0], "b=12\ns=12")
     kept_captures.forget("a")
     assert sorted(own_folder.iterdir()) == sorted([own_folder / "b.json", *places[2:]])
     assert places[2].read_text() == "b=12\ns=12"

@@ -354,9 +354,9 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
             raise kpt.MemoryAllocationError("[memory] got none")
 
     job = object.__new__(_Job)
-    job.samples, job.report = [sample], Report("mlp", "balanced")
+    job.key, job.samples, job.report = None, [sample], Report("mlp", "balanced")
     plan = SimpleNamespace(native=SimpleNamespace(make_ready=make_ready))
-    job._make_ready(program, plan, None)
+    job._make_ready(program, plan)
     assert len(asked) > 1
     (said,) = job.report.unchecked
     assert f"={asked[0]}" in said and "got none" in said
@@ -367,14 +367,14 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
         raise error
 
     with pytest.raises(kpt.KernelLaunchError, match="gone"):
-        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=lost)), None)
+        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=lost)))
 
 
 def test_a_second_process_does_not_make_sizes_ready_again(
     mlp: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_captures, "folder", lambda: tmp_path)
-    monkeypatch.setattr(kept_captures, "sizes_place", lambda key, device, level: tmp_path / f"{key}.{level}.sizes")
+    monkeypatch.setattr(kept_captures, "beside", lambda key, device, level, kind: tmp_path / f"{key}.{level}.{kind}")
     (tmp_path / "k.json").write_text("{}")
     model, _ = mlp
     sample = normalise(model, torch.randn(5, 32))[0]
@@ -389,9 +389,10 @@ def test_a_second_process_does_not_make_sizes_ready_again(
 
     def calls(level: str = "balanced", samples: int = 1) -> int:
         job = object.__new__(_Job)
-        job.samples, job.report, job.compile_level = [sample] * samples, Report("mlp", level), level
+        job.key, job.samples, job.report = "k", [sample] * samples, Report("mlp", level)
+        job.compile_level = level
         asked.clear()
-        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=make_ready)), "k")
+        job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=make_ready)))
         return len(asked)
 
     assert calls() > 1

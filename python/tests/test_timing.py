@@ -9,7 +9,7 @@ import time
 import pytest
 
 from kernel_pytorch import timing
-from kernel_pytorch.timing import MAX_ROUNDS, MIN_ROUNDS, Contest, ShapeTiming, Timing, paired
+from kernel_pytorch.timing import MAX_ROUNDS, MIN_ROUNDS, Contest, ShapeTiming, Timing, borne_out, paired
 
 
 def _shape(name: str, before: list[float], after: list[float]) -> ShapeTiming:
@@ -154,3 +154,43 @@ def test_patience_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_patience_ends() -> None:
     assert _told([80, 85, 125, 130, 128, 127] * 40, patience=3).rounds == 9
+
+
+def _contest(before_ms: float, after_ms: float, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Contest]:
+    """A contest on a clock of its own, which the calls move."""
+    clock = [0]
+
+    def call(name: str, ms: float) -> None:
+        calls.append(name)
+        clock[0] += int(ms * 1e6)
+
+    monkeypatch.setattr(timing.time, "perf_counter_ns", lambda: clock[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0] / 1e9)
+    return [Contest("x", lambda: call("A", before_ms), lambda: call("B", after_ms))]
+
+
+@pytest.mark.parametrize(("now", "borne"), [(1.25, True), (1.13, True), (1.10, False), (0.9, False)])
+def test_an_earlier_gain_shows_again_by_half(now: float, borne: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = Timing([_shape("x", [250.0, 252.0, 249.0], [200.0, 201.0, 200.0])], 3.0)
+    calls: list[str] = []
+    found = borne_out(_contest(200.0 * now, 200.0, calls, monkeypatch), earlier, 1.5)
+    assert calls == ["A", "B"]  # slow calls, once each
+    assert (found is not None) is borne
+    if found is not None:
+        assert found.shapes == earlier.shapes and found.again == pytest.approx(now)
+        kept, reason = found.verdict()
+        assert kept and reason.endswith(f"in 3 rounds of an earlier process, {now:.2f}x here")
+
+
+def test_quick_calls_bear_out_in_a_whole_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = Timing([_shape("x", [2.0] * 5, [1.0] * 5)], 0.1)
+    calls: list[str] = []
+    assert borne_out(_contest(2.0, 1.0, calls, monkeypatch), earlier, 1.5) is not None
+    assert calls[-4:] == ["A", "B", "B", "A"] and len(calls) > 4  # warmed up before
+
+
+def test_an_earlier_loss_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = Timing([_shape("x", [1.0] * 5, [2.0] * 5)], 0.1)
+    calls: list[str] = []
+    assert borne_out(_contest(2.0, 1.0, calls, monkeypatch), earlier) is None
+    assert calls == []
