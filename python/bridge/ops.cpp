@@ -37,7 +37,7 @@ std::vector<double> distance_op(const at::Tensor& x, const at::Tensor& reference
 
 std::vector<int64_t> checksum_op(const at::Tensor& x) {
   return guarded([&] {
-    const Checksum sum = x.is_cpu() ? checksum(borrow(x, "x"), at::get_num_threads()) : device_checksum(x);
+    const Checksum sum = x.is_cpu() ? checksum(borrow(x.contiguous(), "x"), at::get_num_threads()) : device_checksum(x);
     return std::vector<int64_t>{static_cast<int64_t>(sum.first), static_cast<int64_t>(sum.second)};
   });
 }

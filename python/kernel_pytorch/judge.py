@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from .reference import Reference
 from .report import OutputError
 from .samples import Sample
 from .state import kept
+from .timing import timed
 
 # Above this error of the original against the f64 reference the capture itself is checked, where rounding does not
 # explain it: n values rounded one after the other are about sqrt(n) * epsilon / 2 off. A Llama of 32 layers and 1,440
@@ -67,6 +69,7 @@ class Case:
     bits: str = ""  # of program, inputs and original
     kept: KeptCase | None = None  # what an earlier process found for these bits
     outputs: str = ""  # bits of the plan's outputs that were judged last
+    plan_ms: float = math.inf  # of that call
     _reference: list[torch.Tensor] | None = None
 
     @property
@@ -169,7 +172,7 @@ def judge(level: str, plan: Plan, program: Program, cases: list[Case]) -> Verdic
         fresh = None  # the last case's outputs, before a larger case takes its own
         try:
             with kept(program.state):  # each case starts from the caller's
-                fresh = plan.run(case.inputs)
+                fresh, case.plan_ms = timed(partial(plan.run, case.inputs))
             memory.trim()  # the smaller arena of the case before
         except KernelPyTorchError as error:
             return Verdict(False, f"{case.name}: {error}", verdict.errors, case, str(error))

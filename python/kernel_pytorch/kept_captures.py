@@ -18,6 +18,7 @@ they differ.
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import dataclasses
 import enum
@@ -472,6 +473,8 @@ def store_beside(place: Path, key: str, text: str) -> None:
             draft.replace(place)
     except OSError as error:  # the next process finds it out again
         event(logging.INFO, "not_kept_beside_capture", file=place, reason=str(error))
+        with contextlib.suppress(OSError):  # the same folder, which may refuse this too
+            draft.unlink(missing_ok=True)
 
 
 def load(key: str, model: nn.Module, sample: Sample, result: Any) -> Program | None:

@@ -12,11 +12,14 @@ Bits are told by kpt::Checksum, 128 bits a tensor: what differs by chance shows,
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
 import math
+import operator
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from .report import OutputError
 from .timing import ShapeTiming, Timing
 
 _FORMAT = 1
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 class Bits:
@@ -77,7 +81,7 @@ class KeptCase:
 
 @dataclasses.dataclass
 class Verdicts:
-    """What a process found. cases: by Bits.of_case. odd_share: the odd sizes it chose (judge.odd_sizes). steps,
+    """What an optimisation found. cases: by Bits.of_case. odd_share: the odd sizes it chose (judge.odd_sizes). steps,
     settings: what the timing holds for. date: of the timing, UTC."""
 
     odd_share: int = 0
@@ -99,20 +103,46 @@ def steps_of(plan: Plan) -> str:
     return _digest([steps, plan.choices.options()])
 
 
+# What the original's speed depends on beside the device and PyTorch's version, in torch.backends.
+_SETTINGS = (
+    "fp32_precision",
+    "cuda.matmul.fp32_precision",
+    "cuda.matmul.allow_tf32",
+    "cuda.matmul.allow_bf16_reduced_precision_reduction",
+    "cuda.matmul.allow_fp16_reduced_precision_reduction",
+    "cuda.matmul.allow_fp16_accumulation",
+    "cudnn.enabled",
+    "cudnn.benchmark",
+    "cudnn.deterministic",
+    "cudnn.allow_tf32",
+    "cudnn.fp32_precision",
+    "cudnn.conv.fp32_precision",
+    "cudnn.rnn.fp32_precision",
+    "mkldnn.enabled",
+    "mkldnn.fp32_precision",
+    "mkldnn.matmul.fp32_precision",
+    "mkldnn.conv.fp32_precision",
+    "mkldnn.rnn.fp32_precision",
+)
+
+
 def settings_now(release: bool) -> list[Any]:
-    """What the original's speed depends on beside the device and PyTorch's version."""
-    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    cuda = torch.backends.cuda
+    flushed = (torch.tensor([1e-39]) * 1.0).item() == 0.0  # set_flush_denormal has no getter
     return [
-        release,
-        torch.get_num_threads(),
-        torch.get_float32_matmul_precision(),
-        torch.are_deterministic_algorithms_enabled(),
-        str(cuda.matmul.allow_bf16_reduced_precision_reduction),
-        str(cuda.matmul.allow_fp16_reduced_precision_reduction),
+        *(release, flushed, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()),
         [cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled()],
-        [cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32],
-        torch.backends.mkldnn.enabled,
+        _asked(torch.get_float32_matmul_precision),
+        *(_asked(functools.partial(operator.attrgetter(name), torch.backends)) for name in _SETTINGS),
     ]
+
+
+def _asked(getter: Callable[[], Any]) -> str:
+    """Old getters raise once the new ones were used; versions of PyTorch differ in what they have."""
+    try:
+        return str(getter())
+    except (RuntimeError, AttributeError) as why:
+        return type(why).__name__
 
 
 def today() -> str:
@@ -124,6 +154,13 @@ def today() -> str:
 
 def place_of(key: str, device: torch.device, level: str) -> Path:
     return kept_captures.beside(key, device, level, "verdict")
+
+
+def forget(place: Path) -> None:
+    try:
+        place.unlink(missing_ok=True)
+    except OSError as error:  # it is looked at again next time
+        event(logging.INFO, "kept_verdict_stays", reason=str(error))
 
 
 def store(place: Path, key: str, verdicts: Verdicts) -> None:
@@ -141,7 +178,7 @@ def load(place: Path) -> Verdicts | None:
         return _parsed(data)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*_DAMAGE, KernelPyTorchError) as error:
         event(logging.WARNING, "kept_verdict_damaged", file=place, error=repr(error))
         return None
 
@@ -153,6 +190,8 @@ def _parsed(data: dict[str, Any]) -> Verdicts | None:
     timing = Timing([_shape(s) for s in data["timing"]["shapes"]], float(data["timing"]["seconds"]))
     if not timing.shapes or len({len(s.before_ms) for s in timing.shapes}) != 1:
         raise ValueError("got a timing whose shapes have different numbers of rounds")
+    if not all(0 < x < math.inf for s in [*timing.shapes, timing] for x in dataclasses.astuple(s.interval())):
+        raise ValueError("got a timing whose ratios are no numbers")
     settings = list(data["settings"])
     return Verdicts(int(data["odd_share"]), cases, str(data["steps"]), settings, timing, str(data["date"]))
 
@@ -160,6 +199,11 @@ def _parsed(data: dict[str, Any]) -> Verdicts | None:
 def _case(c: dict[str, Any]) -> KeptCase:
     distances = [[float(x) for x in d] for d in c["distances"]]
     errors = [OutputError(**e) for e in c["errors"]]
+    kinds = {"float": float, "str": str, "bool": bool}
+    for error in errors:
+        for field in dataclasses.fields(error):
+            if type(getattr(error, field.name)) is not kinds[field.type]:
+                raise ValueError(f"got an error whose {field.name} is no {field.type}")
     if any(len(d) != 5 for d in distances) or len(errors) != len(distances) or not all(e.ok is True for e in errors):
         raise ValueError("got a case without distances and errors for each output")
     return KeptCase(distances, str(c["outputs"]), errors)

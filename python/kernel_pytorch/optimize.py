@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -186,6 +187,8 @@ class _Job:
         self.report.unchecked = machine.unchecked()
         self.key: str | None = None  # of the capture, where it is kept
         self.bits: kept_verdicts.Bits | None = None
+        self.judged_ms: list[float] = []  # of the plan's first call of each sample
+        self.again = 0, 0  # cases that an earlier optimisation judged, of all
         self.earlier, self.found = kept_verdicts.Verdicts(), kept_verdicts.Verdicts()
 
     def run(self) -> OptimizedModule:
@@ -217,10 +220,11 @@ class _Job:
 
     def _optimise(self) -> tuple[Program, Plan]:
         self._check_device()
+        # Before any call of the original: what calls leave in caches need not be the same bits in each process.
+        self.key = key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
         with self._phase("original"):
             results = self._run_original()
         with self._phase("capture"):
-            self.key = key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
             known = None if key is None else kept_captures.load(key, self.model, self.samples[0], results[0])
             program = known or self._capture()
         with self._phase("reference"):
@@ -323,8 +327,7 @@ class _Job:
     def _checked_capture(self, program: Program, known: bool, results: list[Any]) -> tuple[Program, list[Case]]:
         """The program and its cases. A kept capture that the original does not bear out is made anew."""
         if known:
-            place = kept_verdicts.place_of(self.key, program.device, self.level)
-            self.earlier = kept_verdicts.load(place) or self.earlier
+            self.earlier = kept_verdicts.load(self._verdict_place(program)) or self.earlier
         notes, unchecked = list(self.report.notes), list(self.report.unchecked)
         self._tell_capture(program)
         try:
@@ -417,43 +420,54 @@ class _Job:
 
     def _accept(self, program: Program, plan: Plan, cases: list[Case]) -> Plan:
         """The plan, or what is left of it after the guilty parts were put back."""
-        verdict = judge(self.compile_level, plan, program, cases)
-        if not verdict.ok and not self._users_measure_decides(verdict):
-            first = verdict.reason
-            repaired = Bisect(program, self.compile_level, cases).repair(plan, verdict)
-            self.report.steps += repaired.records
-            for record in repaired.records:
-                event(logging.INFO, "rewrite_put_back", rewrite=record.step, where=record.where, reason=record.why)
-            if repaired.plan is None:
-                self.report.error = verdict.errors
-                raise _GiveUpError(f"not right: {first}")
-            plan, verdict = repaired.plan, repaired.verdict
+        try:
+            plan, verdict = self._judged(program, plan, cases)
+        except MemoryAllocationError:
+            raise
+        except KernelPyTorchError as error:  # of a reference that runs now
+            raise _GiveUpError(f"could not be judged: {error}") from error
         self.report.error = verdict.errors
         self.report.take_plan(plan.report)
+        self.judged_ms = [case.plan_ms for case in cases[: len(self.samples)]]
         self._note_cases(cases, verdict)
         return plan
 
+    def _judged(self, program: Program, plan: Plan, cases: list[Case]) -> tuple[Plan, Verdict]:
+        verdict = judge(self.compile_level, plan, program, cases)
+        if verdict.ok or self._users_measure_decides(verdict):
+            return plan, verdict
+        repaired = Bisect(program, self.compile_level, cases).repair(plan, verdict)
+        self.report.steps += repaired.records
+        for record in repaired.records:
+            event(logging.INFO, "rewrite_put_back", rewrite=record.step, where=record.where, reason=record.why)
+        if repaired.plan is None:
+            self.report.error = verdict.errors
+            raise _GiveUpError(f"not right: {verdict.reason}")
+        return repaired.plan, repaired.verdict
+
     def _note_cases(self, cases: list[Case], verdict: Verdict) -> None:
-        """For a later process what was found of each; for the report what is an earlier one's."""
+        """For a later process what was found of each, for the report how many an earlier one found."""
         errors = iter(verdict.errors)
         found = [(c.bits, c.to_keep([next(errors) for _ in c.distances])) for c in cases] if verdict.ok else []
         self.found.cases = dict(found) if self.bits else {}
-        again = sum(c.again for c in cases)
-        if again:
-            self.report.note(
-                f"{again} of {len(cases)} samples came out bit for bit as in an earlier process: their errors are "
-                "those that it measured against the f64 reference"
-            )
+        self.again = sum(c.again for c in cases), len(cases)
 
     def _keep_verdict(self, program: Program, plan: Plan) -> None:
         """For a later process, where the first plan was right and faster as it was: another search is another story."""
         found = self.found
         if not found.cases or any(s.step.startswith(("bisect", "leave one out")) for s in self.report.steps):
             return
+        if self.again[0]:
+            self.report.note(
+                f"{self.again[0]} of {self.again[1]} samples came out bit for bit as in an earlier optimisation: their "
+                "errors are those that it measured against the f64 reference"
+            )
         found.steps, found.settings = kept_verdicts.steps_of(plan), kept_verdicts.settings_now(self.release)
         if found != self.earlier:
-            place = kept_verdicts.place_of(self.key, program.device, self.level)
-            kept_verdicts.store(place, self.key, found)
+            kept_verdicts.store(self._verdict_place(program), self.key, found)
+
+    def _verdict_place(self, program: Program) -> Path:
+        return kept_verdicts.place_of(self.key, program.device, self.level)
 
     def _make_ready(self, program: Program, plan: Plan) -> None:
         """On a GPU: kernels for other sizes are compiled and chosen now: what calls with sizes near them use. Nothing
@@ -515,12 +529,15 @@ class _Job:
         earlier = self.earlier.timing_of(plan, self.release, [c.shape for c in contests])
         with torch.inference_mode():
             if earlier is not None:
-                timing = borne_out(contests, earlier, TIMING_BUDGET_S)
+                timing = borne_out(contests, earlier, self.judged_ms, TIMING_BUDGET_S)
                 if timing is not None:
-                    self.report.note(f"timed by an earlier process, {self.earlier.date}; one more round bore it out")
+                    self.report.note(
+                        f"timed by an earlier optimisation, {self.earlier.date}; calls made now bear it out"
+                    )
                     self.found.timing, self.found.date = earlier, self.earlier.date
                     return timing
                 event(logging.INFO, "kept_timing_not_borne_out", model=self.report.model)
+                kept_verdicts.forget(self._verdict_place(program))
             timing = paired(
                 contests,
                 TIMING_BUDGET_S,

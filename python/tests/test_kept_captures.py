@@ -240,6 +240,29 @@ def test_what_an_object_holds_of_the_model_is_read_where_it_lies(
         model.rows[:4] += 1
 
 
+class _Cache(nn.Module):
+    """Writes what it is called with into a buffer that an object holds as well, as decoders do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(16, 8))
+        self.register_buffer("place", torch.tensor([3]))
+        self.holder, self.linear = _Holder(self.rows), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.rows.index_copy_(0, self.place, x)
+        return self.linear(self.rows)
+
+
+def test_what_a_call_writes_does_not_make_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    kpt.auto_optimize(_Cache().eval(), _x(1), dynamic_shapes=False)
+    _must_not_capture(monkeypatch)
+    model, x = _Cache().eval(), _x(1)  # other values, which the original writes
+    fast = kpt.auto_optimize(model, x, dynamic_shapes=False)
+    assert any("kept from an earlier capture" in note for note in fast.report.notes), fast.report.reason
+    torch.testing.assert_close(fast(x), model(x))
+
+
 def test_rows_that_the_sample_does_not_read_make_another_model() -> None:
     ids = torch.arange(8).reshape(2, 4)
     assert _key(_Table(), ids) == _key(_Table(), ids) != _key(_Table(1.0), ids)

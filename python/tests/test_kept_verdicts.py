@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import kernel_pytorch as kpt
 from kernel_pytorch import _native, kept_captures, kept_verdicts, optimize
 from kernel_pytorch.plan import Plan
 from kernel_pytorch.reference import Reference
-from kernel_pytorch.report import OutputError
+from kernel_pytorch.report import OutputError, StepRecord
 from kernel_pytorch.timing import Contest, ShapeTiming, Timing
 
 _GAIN = Timing([ShapeTiming("8x8", [2.0] * 10, [1.0] * 10)], 0.5)
@@ -80,7 +81,7 @@ def test_the_same_bits_are_not_judged_twice(seen: dict[str, int]) -> None:
     assert seen == {"reference": 0, "timed": 0, "borne out": 1}
     assert second.kept and second.error == first.error
     assert any("3 of 3 samples came out bit for bit" in note for note in second.notes)
-    assert any("timed by an earlier process" in note for note in second.notes)
+    assert any("timed by an earlier optimisation" in note for note in second.notes)
 
 
 def _ulp(t: torch.Tensor) -> torch.Tensor:
@@ -166,13 +167,69 @@ def test_other_settings_are_timed_anew(seen: dict[str, int], own_folder: Path) -
         assert (seen["timed"], seen["borne out"]) == (1, 0)
 
 
-def test_a_timing_that_is_not_borne_out_is_taken_anew(seen: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timing_that_is_not_borne_out_is_taken_anew(
+    seen: dict[str, int], own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kpt.auto_optimize(Net().eval(), _x())
     _reset(seen)
     monkeypatch.setattr(optimize, "borne_out", lambda *_: None)
     report = kpt.auto_optimize(Net().eval(), _x()).report
     assert seen["timed"] == 1 and report.kept
-    assert not any("timed by an earlier process" in note for note in report.notes)
+    assert not any("timed by an earlier optimisation" in note for note in report.notes)
+    slow = Timing([ShapeTiming("8x8", [1.0] * 10, [2.0] * 10)], 0.1)
+    monkeypatch.setattr(optimize, "paired", lambda *_, **__: slow)
+    monkeypatch.setattr(optimize, "leave_one_out", lambda program, plan, *_: (plan, []))
+    assert not kpt.auto_optimize(Net().eval(), _x()).report.kept
+    assert list(own_folder.glob("*.verdict")) == []  # refuted: no lucky round brings it back
+
+
+@pytest.mark.parametrize("setting", ["cuda.matmul.fp32_precision", "mkldnn.matmul.fp32_precision"])
+def test_settings_that_make_old_getters_raise(seen: dict[str, int], setting: str) -> None:
+    holder, _, name = setting.rpartition(".")
+    module = operator.attrgetter(holder)(torch.backends)
+    kpt.auto_optimize(Net().eval(), _x())
+    before = getattr(module, name)
+    told = kept_verdicts.settings_now(False)
+    try:
+        setattr(module, name, "tf32" if "cuda" in setting else "bf16")
+        assert kept_verdicts.settings_now(False) != told
+        assert kpt.auto_optimize(Net().eval(), _x()).report.kept
+        assert seen["timed"] == 2
+    finally:
+        setattr(module, name, before)
+
+
+def test_a_reference_that_fails_when_it_is_asked_is_a_reason(
+    seen: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kpt.auto_optimize(Net().eval(), _x())
+
+    def fails(*_: object) -> list[torch.Tensor]:
+        raise kpt.KernelPyTorchError("[reference] got lost")
+
+    run = Plan.run
+    monkeypatch.setattr(Plan, "run", lambda self, tensors: [t * (1 + 2e-7) for t in run(self, tensors)])
+    monkeypatch.setattr(Reference, "run", fails)
+    report = kpt.auto_optimize(Net().eval(), _x()).report
+    assert not report.kept and "could not be judged: [reference] got lost" in report.reason
+
+
+def test_after_another_search_nothing_is_said_of_the_first_plan(
+    seen: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kpt.auto_optimize(Net().eval(), _x())
+    monkeypatch.setattr(optimize, "borne_out", lambda *_: None)
+    timings = [Timing([ShapeTiming("8x8", [1.0] * 10, [2.0] * 10)], 0.1), _GAIN]
+    monkeypatch.setattr(optimize, "paired", lambda *_, **__: timings.pop(0))
+
+    def another(program: object, plan: Plan, *_: object) -> tuple[Plan, list]:
+        other = optimize.compile_plan(program, plan.choices.without(disabled=frozenset(["fold"])))
+        return other, [StepRecord("leave one out: fold", "", 1, True, "faster without")]
+
+    monkeypatch.setattr(optimize, "leave_one_out", another)
+    report = kpt.auto_optimize(Net().eval(), _x()).report
+    assert report.kept and timings == []
+    assert not any("bit for bit" in note for note in report.notes)
 
 
 def test_a_plan_that_is_not_kept_leaves_nothing(seen: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +265,9 @@ def _set(*path: str, to: object) -> Callable[[dict], str]:
         _set("cases", "*", "distances", to=[[1.0]]),
         _set("cases", "*", "errors", to=[]),
         _set("odd_share", to="x"),
+        _set("odd_share", to=math.inf),
+        _set("timing", "shapes", to=[{"shape": "8x8", "before_ms": [1e300] * 4, "after_ms": [1e-320] * 4}]),
+        lambda data: "[" * 100_000,
     ],
 )
 def test_a_damaged_file_is_made_anew(seen: dict[str, int], own_folder: Path, damage: Callable[[dict], str]) -> None:
@@ -225,9 +285,14 @@ def test_a_verdict_that_says_not_right_is_no_verdict(seen: dict[str, int], own_f
     kpt.auto_optimize(Net().eval(), _x())
     (file,) = own_folder.glob("*.verdict")
     data = json.loads(file.read_text())
-    next(iter(data["cases"].values()))["errors"][0]["ok"] = False
+    error = next(iter(data["cases"].values()))["errors"][0]
+    for field, wrong in (("ok", False), ("original", "1e-7"), ("reason", 1)):
+        right, error[field] = error[field], wrong
+        file.write_text(json.dumps(data))
+        assert kept_verdicts.load(file) is None
+        error[field] = right
     file.write_text(json.dumps(data))
-    assert kept_verdicts.load(file) is None
+    assert kept_verdicts.load(file) is not None
 
 
 def test_a_verdict_goes_with_its_capture(seen: dict[str, int], own_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 
 import pytest
 
@@ -156,8 +157,8 @@ def test_patience_ends() -> None:
     assert _told([80, 85, 125, 130, 128, 127] * 40, patience=3).rounds == 9
 
 
-def _contest(before_ms: float, after_ms: float, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Contest]:
-    """A contest on a clock of its own, which the calls move."""
+def _contests(times: list[tuple[float, float]], calls: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Contest]:
+    """Contests on a clock of their own, which the calls move by their milliseconds."""
     clock = [0]
 
     def call(name: str, ms: float) -> None:
@@ -166,31 +167,66 @@ def _contest(before_ms: float, after_ms: float, calls: list[str], monkeypatch: p
 
     monkeypatch.setattr(timing.time, "perf_counter_ns", lambda: clock[0])
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0] / 1e9)
-    return [Contest("x", lambda: call("A", before_ms), lambda: call("B", after_ms))]
+    return [Contest("x", partial(call, "A", before), partial(call, "B", after)) for before, after in times]
 
 
-@pytest.mark.parametrize(("now", "borne"), [(1.25, True), (1.13, True), (1.10, False), (0.9, False)])
-def test_an_earlier_gain_shows_again_by_half(now: float, borne: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("now", "first", "called", "ratio"),
+    [
+        (1.25, 201.0, "A", 250 / 201),  # the judge's call was enough
+        (1.25, 300.0, "AB", 1.25),  # it loaded kernels
+        (1.13, 900.0, "AB", 1.13),
+        (1.10, 205.0, "AB", None),
+        (0.90, 200.0, "AB", None),
+    ],
+)
+def test_an_earlier_gain_shows_again_by_half(
+    now: float, first: float, called: str, ratio: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     earlier = Timing([_shape("x", [250.0, 252.0, 249.0], [200.0, 201.0, 200.0])], 3.0)
     calls: list[str] = []
-    found = borne_out(_contest(200.0 * now, 200.0, calls, monkeypatch), earlier, 1.5)
-    assert calls == ["A", "B"]  # slow calls, once each
-    assert (found is not None) is borne
+    found = borne_out(_contests([(200.0 * now, 200.0)], calls, monkeypatch), earlier, [first], 1.5)
+    assert "".join(calls) == called  # slow calls, once each at most
+    assert (found and found.again) == (ratio and pytest.approx(ratio))
     if found is not None:
-        assert found.shapes == earlier.shapes and found.again == pytest.approx(now)
+        assert found.shapes == earlier.shapes
         kept, reason = found.verdict()
-        assert kept and reason.endswith(f"in 3 rounds of an earlier process, {now:.2f}x here")
+        assert kept and reason.endswith(f"in 3 rounds of an earlier optimisation, {ratio:.2f}x here")
 
 
 def test_quick_calls_bear_out_in_a_whole_round(monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = Timing([_shape("x", [2.0] * 5, [1.0] * 5)], 0.1)
     calls: list[str] = []
-    assert borne_out(_contest(2.0, 1.0, calls, monkeypatch), earlier, 1.5) is not None
+    assert borne_out(_contests([(2.0, 1.0)], calls, monkeypatch), earlier, [1.0], 1.5) is not None
     assert calls[-4:] == ["A", "B", "B", "A"] and len(calls) > 4  # warmed up before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([4.0, 1.0], [1.0, 1.5]),  # a gain in the mean, one shape lost
+        ([2.0, 2.0], [1.0, 1.6]),  # less than half of its gain
+        ([4.0, 4.0], [2.0, 2.0]),  # as much, at another speed: the times that are told are not these
+        ([2.0, 20.0], [1.0, 1.0]),
+    ],
+)
+def test_every_shape_bears_out_its_own_times(
+    before: list[float], after: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = Timing([_shape("a", [2.0] * 5, [1.0] * 5), _shape("b", [2.0] * 5, [1.0] * 5)], 0.1)
+    now = list(zip(before, after, strict=True))
+    assert borne_out(_contests(now, [], monkeypatch), earlier, [1.0, 1.0]) is None
+    assert borne_out(_contests([(2.0, 1.0)] * 2, [], monkeypatch), earlier, [1.0, 1.0]) is not None
+
+
+def test_a_small_gain_is_timed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = Timing([_shape("x", [1.09] * 5, [1.0] * 5)], 0.1)
+    calls: list[str] = []
+    assert borne_out(_contests([(1.09, 1.0)], calls, monkeypatch), earlier, [1.0]) is None and calls == []
 
 
 def test_an_earlier_loss_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = Timing([_shape("x", [1.0] * 5, [2.0] * 5)], 0.1)
     calls: list[str] = []
-    assert borne_out(_contest(2.0, 1.0, calls, monkeypatch), earlier) is None
+    assert borne_out(_contests([(2.0, 1.0)], calls, monkeypatch), earlier, [1.0]) is None
     assert calls == []
