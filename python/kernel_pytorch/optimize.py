@@ -9,12 +9,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import _native, device_memory, kept_captures, kept_verdicts, machine, memory, rows
+from . import _native, device_memory, kept_captures, machine, memory, rows
 from ._log import event
 from .bisect import Bisect
 from .errors import (
@@ -40,6 +39,7 @@ from .judge import (
     resized,
     unit_sizes,
 )
+from .ledger import Ledger
 from .module import OptimizedModule
 from .plan import Choices, Plan, compile_plan
 from .program import Program
@@ -48,7 +48,7 @@ from .report import Report
 from .samples import Sample, normalise
 from .slow import leave_one_out
 from .state import kept, untouched
-from .timing import Contest, Timing, borne_out, paired
+from .timing import Contest, Timing, paired
 
 LEVELS = ("conservative", "balanced", "aggressive")
 # Words of the command line of earlier versions, kept as names of these three.
@@ -186,10 +186,7 @@ class _Job:
         self.report.versions = machine.versions()
         self.report.unchecked = machine.unchecked()
         self.key: str | None = None  # of the capture, where it is kept
-        self.bits: kept_verdicts.Bits | None = None
-        self.judged_ms: list[float] = []  # of the plan's first call of each sample
-        self.again = 0, 0  # cases that an earlier optimisation judged, of all
-        self.earlier, self.found = kept_verdicts.Verdicts(), kept_verdicts.Verdicts()
+        self.ledger = Ledger(None, self.level, self.release)
 
     def run(self) -> OptimizedModule:
         start = time.perf_counter()
@@ -222,12 +219,15 @@ class _Job:
         self._check_device()
         # Before any call of the original: what calls leave in caches need not be the same bits in each process.
         self.key = key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
+        self.ledger = Ledger(key, self.level, self.release)
         with self._phase("original"):
             results = self._run_original()
         with self._phase("capture"):
             known = None if key is None else kept_captures.load(key, self.model, self.samples[0], results[0])
             program = known or self._capture()
         with self._phase("reference"):
+            if known is not None:
+                self.ledger.read(program.device)
             program, cases = self._checked_capture(program, known is not None, results)
         del results
         with self._phase("compile"):
@@ -244,7 +244,7 @@ class _Job:
         self.report.take_plan(plan.report)
         self.report.kept = True
         self._log_kept(plan)
-        self._keep_verdict(program, plan)
+        self.ledger.keep(program, plan, self.report)
         if self.evaluate is not None:
             with self._phase("evaluate"):
                 self._evaluate(program, plan)
@@ -326,8 +326,6 @@ class _Job:
 
     def _checked_capture(self, program: Program, known: bool, results: list[Any]) -> tuple[Program, list[Case]]:
         """The program and its cases. A kept capture that the original does not bear out is made anew."""
-        if known:
-            self.earlier = kept_verdicts.load(self._verdict_place(program)) or self.earlier
         notes, unchecked = list(self.report.notes), list(self.report.unchecked)
         self._tell_capture(program)
         try:
@@ -377,15 +375,11 @@ class _Job:
     def _cases(self, program: Program, results: list[Any]) -> tuple[Program, list[Case]]:
         """Every sample, one at odd sizes and one at size 1, each with the original's and the reference's outputs."""
         try:
-            if self.key is not None:
-                self.bits = kept_verdicts.bits_or_none(program, self.earlier.cases)
+            self.ledger.begin(program)
             reference = Deferred(program, lean=self.release)
             pairs = zip(self.samples, results, strict=True)
-            cases = [make_case(s.describe(), program, s, result, reference, self.bits) for s, result in pairs]
-            share = self.earlier.odd_share if all(c.kept for c in cases) else 0
-            if not share:
-                share = 8 if reference.bytes_needed(cases[0].inputs) > _LARGE_REFERENCE else 2
-            self.found.odd_share = share
+            cases = [make_case(s.describe(), program, s, result, reference, self.ledger.bits) for s, result in pairs]
+            self.odd_share = share = self.ledger.odd_share(cases) or self._odd_share(cases[0], reference)
             cases += self._extra_case(program, odd_sizes(program, share), reference)
             for case in cases:
                 fault = capture_fault(program, case)
@@ -403,8 +397,11 @@ class _Job:
             self.report.shapes = program.shapes()
         return program, cases + one
 
+    def _odd_share(self, case: Case, reference: Deferred) -> int:
+        return 8 if reference.bytes_needed(case.inputs) > _LARGE_REFERENCE else 2
+
     def _extra_case(self, program: Program, sizes: dict[str, int], reference: Deferred) -> list[Case]:
-        case, unchecked = extra_case(program, self.model, self.samples[0], sizes, reference, self.bits)
+        case, unchecked = extra_case(program, self.model, self.samples[0], sizes, reference, self.ledger.bits)
         if unchecked is not None:
             self.report.unchecked.append(unchecked)
         return [] if case is None else [case]
@@ -428,8 +425,7 @@ class _Job:
             raise _GiveUpError(f"could not be judged: {error}") from error
         self.report.error = verdict.errors
         self.report.take_plan(plan.report)
-        self.judged_ms = [case.plan_ms for case in cases[: len(self.samples)]]
-        self._note_cases(cases, verdict)
+        self.ledger.take_cases(cases, verdict, len(self.samples), self.odd_share)
         return plan
 
     def _judged(self, program: Program, plan: Plan, cases: list[Case]) -> tuple[Plan, Verdict]:
@@ -444,30 +440,6 @@ class _Job:
             self.report.error = verdict.errors
             raise _GiveUpError(f"not right: {verdict.reason}")
         return repaired.plan, repaired.verdict
-
-    def _note_cases(self, cases: list[Case], verdict: Verdict) -> None:
-        """For a later process what was found of each, for the report how many an earlier one found."""
-        errors = iter(verdict.errors)
-        found = [(c.bits, c.to_keep([next(errors) for _ in c.distances])) for c in cases] if verdict.ok else []
-        self.found.cases = dict(found) if self.bits else {}
-        self.again = sum(c.again for c in cases), len(cases)
-
-    def _keep_verdict(self, program: Program, plan: Plan) -> None:
-        """For a later process, where the first plan was right and faster as it was: another search is another story."""
-        found = self.found
-        if not found.cases or any(s.step.startswith(("bisect", "leave one out")) for s in self.report.steps):
-            return
-        if self.again[0]:
-            self.report.note(
-                f"{self.again[0]} of {self.again[1]} samples came out bit for bit as in an earlier optimisation: their "
-                "errors are those that it measured against the f64 reference"
-            )
-        found.steps, found.settings = kept_verdicts.steps_of(plan), kept_verdicts.settings_now(self.release)
-        if found != self.earlier:
-            kept_verdicts.store(self._verdict_place(program), self.key, found)
-
-    def _verdict_place(self, program: Program) -> Path:
-        return kept_verdicts.place_of(self.key, program.device, self.level)
 
     def _make_ready(self, program: Program, plan: Plan) -> None:
         """On a GPU: kernels for other sizes are compiled and chosen now: what calls with sizes near them use. Nothing
@@ -526,25 +498,17 @@ class _Job:
 
     def _time(self, program: Program, plan: Plan) -> Timing:
         contests = [self._contest(program, plan, s) for s in self.samples]
-        earlier = self.earlier.timing_of(plan, self.release, [c.shape for c in contests])
         with torch.inference_mode():
-            if earlier is not None:
-                timing = borne_out(contests, earlier, self.judged_ms, TIMING_BUDGET_S)
-                if timing is not None:
-                    self.report.note(
-                        f"timed by an earlier optimisation, {self.earlier.date}; calls made now bear it out"
-                    )
-                    self.found.timing, self.found.date = earlier, self.earlier.date
-                    return timing
-                event(logging.INFO, "kept_timing_not_borne_out", model=self.report.model)
-                kept_verdicts.forget(self._verdict_place(program))
+            timing = self.ledger.timing(program, plan, contests, TIMING_BUDGET_S)
+            if timing is not None:
+                return timing
             timing = paired(
                 contests,
                 TIMING_BUDGET_S,
                 progress=lambda share: self.progress("time", share),
                 patience=_TIMING_PATIENCE,
             )
-        self.found.timing, self.found.date = timing, kept_verdicts.today()
+        self.ledger.take_timing(timing)
         return timing
 
     def _contest(self, program: Program, plan: Plan, sample: Sample) -> Contest:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import kernel_pytorch as kpt
-from kernel_pytorch import _native, kept_captures, machine
+from kernel_pytorch import _native, capture_key, kept_captures, machine
 from kernel_pytorch.program import Program
 from kernel_pytorch.samples import normalise
 
@@ -322,7 +322,7 @@ def test_what_code_can_read_is_in_the_key(make: Callable[[float], nn.Module]) ->
 
 def test_sets_in_code_are_told_the_same_by_each_process() -> None:
     program = (
-        "from kernel_pytorch.kept_captures import _code\n"
+        "from kernel_pytorch.capture_key import _code\n"
         "def f(x):\n    def g(y): return y in {'aa', 'bb', 'cc', 'dd', 'ee', 'ff', 'gg'}\n    return g(x)\n"
         "print(_code(f.__code__))"
     )
@@ -382,7 +382,7 @@ def test_a_model_that_changes_when_called_is_not_kept(own_folder: Path) -> None:
 
 def test_a_large_buffer_in_an_object_is_told_by_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = torch.arange(8).reshape(2, 4)
-    monkeypatch.setattr(kept_captures, "_MOST_CONSTANTS", 16)
+    monkeypatch.setattr(capture_key, "MOST_CONSTANTS", 16)
     assert _key(_Table(), ids) == _key(_Table(), ids) != _key(_Table(1.0), ids)
     assert _key(_Table(hold=torch.clone), ids) is None
 
@@ -394,9 +394,9 @@ def test_a_link_among_libraries_is_where_it_leads(tmp_path: Path, monkeypatch: p
     (real / "helper.py").write_text("")
     (site / "own.py").write_text("")
     (site / "helper.py").symlink_to(real / "helper.py")
-    monkeypatch.setattr(kept_captures, "_libraries", lambda: (f"{os.path.realpath(site)}{os.sep}",))
-    assert kept_captures._in_library(str(site / "own.py"))
-    assert not kept_captures._in_library(str(site / "helper.py"))
+    monkeypatch.setattr(capture_key, "_libraries", lambda: (f"{os.path.realpath(site)}{os.sep}",))
+    assert capture_key._in_library(str(site / "own.py"))
+    assert not capture_key._in_library(str(site / "helper.py"))
 
 
 @pytest.mark.parametrize("old, new", [("aten.relu", "aten.tanh"), ("aten.mul.Tensor", "aten.add.Tensor")])

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import kernel_pytorch as kpt
-from kernel_pytorch import _native, kept_captures, kept_verdicts, optimize
+from kernel_pytorch import _native, kept_captures, kept_verdicts, ledger, optimize
 from kernel_pytorch.plan import Plan
 from kernel_pytorch.reference import Reference
 from kernel_pytorch.report import OutputError, StepRecord
@@ -50,7 +50,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     monkeypatch.setattr(Reference, "run", counted)
     monkeypatch.setattr(optimize, "paired", told("timed"))
-    monkeypatch.setattr(optimize, "borne_out", told("borne out"))
+    monkeypatch.setattr(ledger, "borne_out", told("borne out"))
     return counts
 
 
@@ -172,7 +172,7 @@ def test_a_timing_that_is_not_borne_out_is_taken_anew(
 ) -> None:
     kpt.auto_optimize(Net().eval(), _x())
     _reset(seen)
-    monkeypatch.setattr(optimize, "borne_out", lambda *_: None)
+    monkeypatch.setattr(ledger, "borne_out", lambda *_: None)
     report = kpt.auto_optimize(Net().eval(), _x()).report
     assert seen["timed"] == 1 and report.kept
     assert not any("timed by an earlier optimisation" in note for note in report.notes)
@@ -218,7 +218,7 @@ def test_after_another_search_nothing_is_said_of_the_first_plan(
     seen: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kpt.auto_optimize(Net().eval(), _x())
-    monkeypatch.setattr(optimize, "borne_out", lambda *_: None)
+    monkeypatch.setattr(ledger, "borne_out", lambda *_: None)
     timings = [Timing([ShapeTiming("8x8", [1.0] * 10, [2.0] * 10)], 0.1), _GAIN]
     monkeypatch.setattr(optimize, "paired", lambda *_, **__: timings.pop(0))
 
