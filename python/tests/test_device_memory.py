@@ -166,7 +166,7 @@ def test_short_of_memory_while_optimising_returns_the_original(
     def none_left(*_: object, **__: object) -> None:
         raise kind("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr("kernel_pytorch.optimize.Reference", none_left)
+    monkeypatch.setattr("kernel_pytorch.optimize.Deferred", none_left)
     model = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 8)).eval()
     fast = kpt.auto_optimize(model, torch.randn(6, 32))
     assert not fast.report.kept
