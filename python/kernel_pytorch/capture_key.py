@@ -62,6 +62,15 @@ def digest(model: nn.Module, samples: list[Sample], dynamic_shapes: Any, form: i
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
+def with_calls(key: str, model: nn.Module) -> str:
+    """The digest with what calls of the model have set since: attributes, and what objects hold. Values of weights are
+    left out. They were told before the call, and what it writes there (a decoder's cache) need not be the same bits in
+    each process: PyTorch's own decoding step is not on an H200. Raises as digest() does."""
+    teller = Teller(weights=False)
+    said = [key, tell_model(model, teller), teller.classes]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def _autocast() -> list[Any]:
     return [(torch.is_autocast_enabled(d), str(torch.get_autocast_dtype(d))) for d in ("cpu", "cuda")]
 
@@ -104,8 +113,8 @@ def _type_of(t: torch.Tensor) -> list[Any]:
 class Teller:
     """Turns values into what JSON can say. An object met before is named by its number."""
 
-    def __init__(self, digests: bool = True) -> None:
-        self._digests = digests
+    def __init__(self, digests: bool = True, weights: bool = True) -> None:
+        self._digests, self._weights = digests, weights  # of tensors in attributes; of those that are weights too
         self.met: list[torch.Tensor] = []  # in attributes and objects
         self.classes: dict[str, Any] = {}
         self.inside: dict[int, str] = {}  # modules of the model
@@ -144,7 +153,9 @@ class Teller:
         if isinstance(value, torch.Tensor):
             # By its value, also where it is a weight too: a trace may read it, and takes it for a constant.
             self.met.append(value)
-            digest = _digest_of(value, large=id(value) in self.weights) if self._digests else ""
+            weight = id(value) in self.weights
+            told = self._digests and (self._weights or not weight)
+            digest = _digest_of(value, large=weight) if told else ""
             return [name, _type_of(value), digest, self.place_of(value)]
         if isinstance(value, type):
             return ["class", self.class_of(value)]

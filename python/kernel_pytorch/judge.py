@@ -231,7 +231,7 @@ def resized(program: Program, sample: Sample, sizes: dict[str, int]) -> Sample |
 
 
 def _of_size(tensor: torch.Tensor, axis: int, size: int) -> torch.Tensor:
-    """A copy with so many rows. A cut is no gather: on a GPU its three kernels take 90 ms to load, once a process."""
+    """A copy with so many rows. A cut is no gather, whose kernels a GPU would have to load."""
     if size <= tensor.shape[axis]:
         return tensor.narrow(axis, 0, size).clone(memory_format=torch.contiguous_format)
     index = torch.arange(size, device=tensor.device) % max(1, tensor.shape[axis])

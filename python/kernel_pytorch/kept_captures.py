@@ -22,7 +22,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,21 @@ _MOST_FILES = 64  # least recently written out; 79 kB for MiniLM to 275 kB for G
 
 
 def key_of(model: nn.Module, samples: list[Sample], dynamic_shapes: Any) -> str | None:
-    """The name of this capture's file, or None where the model cannot be described or nothing is kept."""
+    """The first half of the name of this capture's file, told before the original is called; None where the model
+    cannot be described or nothing is kept."""
     if not machine.setting("keep_captures") or folder() is None:
         return None
+    return _told(model, lambda: capture_key.digest(model, samples, dynamic_shapes, _FORMAT))
+
+
+def key_after_calls(key: str | None, model: nn.Module) -> str | None:
+    """The name, once the original was called with the samples: what calls set counts as well."""
+    return None if key is None else _told(model, lambda: capture_key.with_calls(key, model))
+
+
+def _told(model: nn.Module, tell: Callable[[], str]) -> str | None:
     try:
-        return capture_key.digest(model, samples, dynamic_shapes, _FORMAT)
+        return tell()
     except UNTELLABLE as why:
         event(logging.DEBUG, "capture_not_kept", model=type(model).__name__, reason=str(why))
         return None
@@ -150,7 +160,7 @@ def _drop(place: Path) -> None:
 def beside(key: str, device: torch.device, level: str, kind: str) -> Path:
     """A file that goes with this capture, about this device, build and libraries. sizes: which other sizes a process
     made ready there; what it chose is kept. verdict: see kept_verdicts."""
-    return _place(key).with_suffix(f".{_device(device)}.{level}.{_build()}.{kind}")
+    return _place(key).with_suffix(f".{_device(device)}.{level}.{_build(device.type)}.{kind}")
 
 
 def _device(device: torch.device) -> str:
@@ -160,11 +170,13 @@ def _device(device: torch.device) -> str:
 
 
 @functools.cache
-def _build() -> str:
+def _build(device: str) -> str:
     """What choices and kernels can depend on beside the device."""
     library = _native.find_library()
     files = [os.stat(p) for p in sorted(library.parent.glob("libkpt*.so*"))]
-    said = [[(f.st_size, f.st_mtime_ns) for f in files], torch.version.cuda, torch.backends.cudnn.version()]
+    said: list[Any] = [(f.st_size, f.st_mtime_ns) for f in files]
+    if device == "cuda":
+        said += [torch.version.cuda, torch.backends.cudnn.version()]
     return hashlib.sha256(repr([*said, os.environ.get("KPT_CUDA_PATH")]).encode()).hexdigest()[:12]
 
 

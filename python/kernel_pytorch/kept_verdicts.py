@@ -92,10 +92,11 @@ class Verdicts:
     date: str = ""
 
     def timing_of(self, plan: Plan, release: bool, shapes: list[str]) -> Timing | None:
-        """The timing, where it was of this plan under these circumstances."""
-        if self.timing is None or [s.shape for s in self.timing.shapes] != shapes:
+        """The timing, where it was of this plan under these circumstances, and every shape gained clearly."""
+        timing = self.timing
+        if timing is None or [s.shape for s in timing.shapes] != shapes or not timing.clear():
             return None
-        return self.timing if (self.steps, self.settings) == (steps_of(plan), settings_now(release)) else None
+        return timing if (self.steps, self.settings) == (steps_of(plan), settings_now(release)) else None
 
 
 def steps_of(plan: Plan) -> str:
@@ -128,7 +129,9 @@ _SETTINGS = (
 
 def settings_now(release: bool) -> list[Any]:
     cuda = torch.backends.cuda
-    flushed = (torch.tensor([1e-39]) * 1.0).item() == 0.0  # set_flush_denormal has no getter
+    flushed = (
+        torch.tensor([1e-39], dtype=torch.float32, device="cpu") * 1.0
+    ).item() == 0.0  # set_flush_denormal has no getter
     return [
         *(release, flushed, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()),
         [cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled()],

@@ -217,12 +217,12 @@ class _Job:
 
     def _optimise(self) -> tuple[Program, Plan]:
         self._check_device()
-        # Before any call of the original: what calls leave in caches need not be the same bits in each process.
-        self.key = key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
-        self.ledger = Ledger(key, self.level, self.release)
+        key = kept_captures.key_of(self.model, self.samples, self.dynamic_shapes)
         with self._phase("original"):
             results = self._run_original()
         with self._phase("capture"):
+            self.key = key = kept_captures.key_after_calls(key, self.model)
+            self.ledger = Ledger(key, self.level, self.release)
             known = None if key is None else kept_captures.load(key, self.model, self.samples[0], results[0])
             program = known or self._capture()
         with self._phase("reference"):

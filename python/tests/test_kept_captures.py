@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import kernel_pytorch as kpt
+from conftest import close
 from kernel_pytorch import _native, capture_key, kept_captures, machine
 from kernel_pytorch.program import Program
 from kernel_pytorch.samples import normalise
@@ -263,6 +264,29 @@ def test_what_a_call_writes_does_not_make_another_model(monkeypatch: pytest.Monk
     torch.testing.assert_close(fast(x), model(x))
 
 
+class _Calibrated(nn.Module):
+    """Sets an attribute from its input when it is first called; a trace takes it for a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.scale = nn.Linear(8, 8), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.scale is None:
+            self.scale = float(x.abs().max())
+        return self.linear(x) / self.scale
+
+
+def test_what_a_call_sets_makes_another_model() -> None:
+    x = _x()
+    kpt.auto_optimize(_Calibrated().eval(), x)
+    model = _Calibrated().eval()
+    x = x * (1 + 3e-6)  # too little for the judge to see
+    fast = kpt.auto_optimize(model, x)
+    assert not any("kept from an earlier capture" in note for note in fast.report.notes)
+    assert close(fast(x), model(x), 1e-6)
+
+
 def test_rows_that_the_sample_does_not_read_make_another_model() -> None:
     ids = torch.arange(8).reshape(2, 4)
     assert _key(_Table(), ids) == _key(_Table(), ids) != _key(_Table(1.0), ids)
@@ -472,7 +496,7 @@ def test_with_a_capture_goes_what_says_that_its_sizes_were_made_ready(
 ) -> None:
     monkeypatch.setattr(kept_captures.machine, "gpus", lambda: {"devices": [{"uuid": "GPU-0"}, {"uuid": "GPU-1"}]})
     device = torch.device("cuda", 1)
-    monkeypatch.setattr(kept_captures, "_build", lambda: "1")
+    monkeypatch.setattr(kept_captures, "_build", lambda device: "1")
     places = [kept_captures.beside(key, device, level, "sizes") for key in "ab" for level in ("balanced", "aggressive")]
     assert [p.name for p in places[:2]] == ["a.GPU-1.balanced.1.sizes", "a.GPU-1.aggressive.1.sizes"]
     for place in places:
@@ -489,12 +513,12 @@ def test_with_a_capture_goes_what_says_that_its_sizes_were_made_ready(
 
 def test_another_build_makes_sizes_ready_again(monkeypatch: pytest.MonkeyPatch) -> None:
     kept_captures._build.cache_clear()
-    first = kept_captures._build()
+    first = kept_captures._build("cpu")
     kept_captures._build.cache_clear()
-    assert kept_captures._build() == first
+    assert kept_captures._build("cpu") == first
     kept_captures._build.cache_clear()
     monkeypatch.setenv("KPT_CUDA_PATH", "/another")
-    assert kept_captures._build() != first
+    assert kept_captures._build("cpu") != first
     kept_captures._build.cache_clear()
 
 

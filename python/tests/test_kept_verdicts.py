@@ -183,6 +183,26 @@ def test_a_timing_that_is_not_borne_out_is_taken_anew(
     assert list(own_folder.glob("*.verdict")) == []  # refuted: no lucky round brings it back
 
 
+def test_a_small_gain_is_timed_anew(seen: dict[str, int], own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    little = Timing([ShapeTiming("8x8", [1.09] * 10, [1.0] * 10)], 0.1)
+    monkeypatch.setattr(optimize, "paired", lambda *_, **__: little)
+    for _ in range(2):
+        report = kpt.auto_optimize(Net().eval(), _x()).report
+        assert report.kept and seen["borne out"] == 0
+    assert any("bit for bit" in note for note in report.notes)  # its errors stand
+
+
+def test_settings_are_asked_on_the_cpu() -> None:
+    told = kept_verdicts.settings_now(False)
+    with torch.device("meta"):
+        assert kept_verdicts.settings_now(False) == told
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert kept_verdicts.settings_now(False) == told
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("setting", ["cuda.matmul.fp32_precision", "mkldnn.matmul.fp32_precision"])
 def test_settings_that_make_old_getters_raise(seen: dict[str, int], setting: str) -> None:
     holder, _, name = setting.rpartition(".")
