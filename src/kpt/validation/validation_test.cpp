@@ -37,6 +37,20 @@ TEST(Distance, AnAllZeroReferenceIsMetOnlyByZeros) {
   EXPECT_EQ(distance(f64s({0, 1e-30}), f64s({0, 0})).rel_rmse, kInf);
 }
 
+TEST(Checksum, ThreadsAndStridesDoNotCount) {
+  Tensor t = Tensor::empty(DType::i32, {3, 1 << 20});  // three pieces for threads
+  for (int64_t i = 0; i < t.desc.numel(); ++i) static_cast<int32_t*>(t.data)[i] = static_cast<int32_t>(i * 2654435761);
+  const Checksum one = checksum(t, 1);
+  EXPECT_EQ(checksum(t, 3), one);
+  Tensor turned = t;  // the same values by other strides
+  turned.desc.sizes = {1 << 20, 3};
+  turned.desc.strides = {1, 1 << 20};
+  EXPECT_EQ(checksum(turned, 2), checksum(turned.clone(), 1));
+  EXPECT_FALSE(checksum(turned, 2) == one);
+  static_cast<int32_t*>(t.data)[2 << 20] ^= 1;
+  EXPECT_FALSE(checksum(t, 3) == one);
+}
+
 TEST(Distance, OtherSizesAreRefused) { EXPECT_THROW(distance(f64s({1}), f64s({1, 2})), Error); }
 
 Distance error(double e, double cosine = 1) {
