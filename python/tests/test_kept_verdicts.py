@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -299,6 +300,41 @@ def test_a_damaged_file_is_made_anew(seen: dict[str, int], own_folder: Path, dam
     report = kpt.auto_optimize(Net().eval(), _x()).report
     assert report.kept and seen["reference"] == 3 and seen["timed"] == 1
     assert json.loads(file.read_text())["cases"] == good["cases"]
+
+
+_ODD = (None, True, -1, 0, 1e308, "x", "", [], {}, [1], [[1]], {"a": 1}, "1e-7", 1 << 70)
+
+
+def _paths(at: object, path: tuple = ()) -> Iterator[tuple]:
+    yield path
+    for key, value in at.items() if isinstance(at, dict) else enumerate(at) if isinstance(at, list) else ():
+        yield from _paths(value, (*path, key))
+
+
+def test_no_file_makes_load_raise(seen: dict[str, int], own_folder: Path) -> None:
+    kpt.auto_optimize(Net().eval(), _x())
+    (file,) = own_folder.glob("*.verdict")
+    good = file.read_text()
+    paths = [p for p in _paths(json.loads(good)) if p]
+    random = Random(0)
+    texts = [json.dumps(_put(json.loads(good), path, odd)) for path in paths for odd in random.sample(_ODD, 4)]
+    for _ in range(300):
+        at, length = random.randrange(len(good)), random.randrange(1, 9)
+        texts.append(good[:at] + "".join(random.choices('0e-"{}[],:', k=length)) + good[at + length :])
+    for text in texts:
+        file.write_text(text)
+        found = kept_verdicts.load(file)
+        if found is not None:  # what is taken can be used and said
+            assert all(e.ok for c in found.cases.values() for e in c.errors), text
+            found.timing.verdict(), found.timing.clear(), str([c.errors for c in found.cases.values()])
+
+
+def _put(data: dict, path: tuple, value: object) -> dict:
+    at = data
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    return data
 
 
 def test_a_verdict_that_says_not_right_is_no_verdict(seen: dict[str, int], own_folder: Path) -> None:
