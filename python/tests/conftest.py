@@ -17,7 +17,7 @@ from torch import nn
 os.environ["KPT_KEEP_CAPTURES"] = "0"  # each test captures; test_kept_captures.py switches it on
 
 import kernel_pytorch as kpt
-from kernel_pytorch import _native
+from kernel_pytorch import _native, kept_captures
 from kernel_pytorch.timing import Interval, Timing
 
 
@@ -125,6 +125,15 @@ def _seed() -> None:
 def _own_history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test writes into the user's history."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Captures are kept, in a folder of the test's own."""
+    monkeypatch.setattr(kept_captures, "folder", lambda: tmp_path)
+    _native.set_setting("keep_captures", "1")
+    yield tmp_path
+    _native.set_setting("keep_captures", "0")
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from torch import nn
 from kernel_pytorch import kept_captures
 from kernel_pytorch.samples import normalise
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 class Net(nn.Module):
     def __init__(self, scale=2.0):
         super().__init__()
@@ -36,14 +38,6 @@ class Net(nn.Module):
     def forward(self, x):
         return {"y": self.second(torch.relu(self.first(x))) * self.scale + self.offset, "none": None}
 """
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(kept_captures, "folder", lambda: tmp_path)
-    _native.set_setting("keep_captures", "1")
-    yield tmp_path
-    _native.set_setting("keep_captures", "0")
 
 
 class Net(nn.Module):
@@ -519,6 +513,18 @@ def test_another_build_makes_sizes_ready_again(monkeypatch: pytest.MonkeyPatch) 
     kept_captures._build.cache_clear()
     monkeypatch.setenv("KPT_CUDA_PATH", "/another")
     assert kept_captures._build("cpu") != first
+    kept_captures._build.cache_clear()
+
+
+def test_a_cpu_model_does_not_ask_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def odd() -> int:
+        raise RuntimeError("cuDNN version incompatibility")
+
+    monkeypatch.setattr(torch.backends.cudnn, "version", odd)
+    kept_captures._build.cache_clear()
+    kept_captures._build("cpu")
+    with pytest.raises(RuntimeError, match="incompatibility"):
+        kept_captures._build("cuda")
     kept_captures._build.cache_clear()
 
 

@@ -15,21 +15,15 @@ import torch
 from torch import nn
 
 import kernel_pytorch as kpt
-from kernel_pytorch import _native, kept_captures, kept_verdicts, ledger, optimize
+from kernel_pytorch import kept_captures, kept_verdicts, ledger, optimize
 from kernel_pytorch.plan import Plan
 from kernel_pytorch.reference import Reference
 from kernel_pytorch.report import OutputError, StepRecord
 from kernel_pytorch.timing import Contest, ShapeTiming, Timing
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 _GAIN = Timing([ShapeTiming("8x8", [2.0] * 10, [1.0] * 10)], 0.5)
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(kept_captures, "folder", lambda: tmp_path)
-    _native.set_setting("keep_captures", "1")
-    yield tmp_path
-    _native.set_setting("keep_captures", "0")
 
 
 @pytest.fixture
@@ -197,11 +191,6 @@ def test_settings_are_asked_on_the_cpu() -> None:
     told = kept_verdicts.settings_now(False)
     with torch.device("meta"):
         assert kept_verdicts.settings_now(False) == told
-    torch.set_default_dtype(torch.float64)
-    try:
-        assert kept_verdicts.settings_now(False) == told
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("setting", ["cuda.matmul.fp32_precision", "mkldnn.matmul.fp32_precision"])

@@ -8,8 +8,10 @@ import time
 from functools import partial
 
 import pytest
+import torch
 
 from kernel_pytorch import timing
+from kernel_pytorch.errors import KernelLaunchError
 from kernel_pytorch.timing import MAX_ROUNDS, MIN_ROUNDS, Contest, ShapeTiming, Timing, borne_out, paired
 
 
@@ -223,3 +225,14 @@ def test_a_clear_timing_gained_at_every_shape() -> None:
     gain, little = _shape("a", [2.0] * 5, [1.0] * 5), _shape("b", [1.09] * 5, [1.0] * 5)
     assert Timing([gain], 0.1).clear()
     assert not Timing([little], 0.1).clear() and not Timing([gain, little], 0.1).clear()
+
+
+def test_a_fault_that_torch_sees_first_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost() -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(timing.torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(timing.torch.cuda, "synchronize", lost)
+    for wait in (timing.timed, timing.measure):
+        with pytest.raises(KernelLaunchError, match="illegal memory access"):
+            wait(lambda: None)
