@@ -21,7 +21,7 @@ from .errors import KernelPyTorchError
 from .kept_verdicts import Bits, KeptCase, bits_of
 from .plan import Plan, compile_plain
 from .program import Program
-from .reference import Reference
+from .reference import Deferred
 from .report import OutputError
 from .samples import Sample
 from .state import kept
@@ -115,7 +115,7 @@ def make_case(
     program: Program,
     sample: Sample,
     result: Any,
-    reference: Reference,
+    reference: Deferred,
     bits: Bits | None = None,
 ) -> Case:
     """`result`: what the original made of the sample. Runs the reference, unless `bits` knows these.
@@ -295,7 +295,7 @@ def extra_case(
     model: torch.nn.Module,
     sample: Sample,
     sizes: dict[str, int],
-    reference: Reference,
+    reference: Deferred,
     bits: Bits | None = None,
 ) -> tuple[Case | None, str | None]:
     """The sample at other sizes as a case, or why it was not checked. Raises KernelPyTorchError where the original

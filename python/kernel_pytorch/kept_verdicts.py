@@ -129,9 +129,8 @@ _SETTINGS = (
 
 def settings_now(release: bool) -> list[Any]:
     cuda = torch.backends.cuda
-    flushed = (
-        torch.tensor([1e-39], dtype=torch.float32, device="cpu") * 1.0
-    ).item() == 0.0  # set_flush_denormal has no getter
+    # set_flush_denormal has no getter.
+    flushed = (torch.tensor([1e-39], dtype=torch.float32, device="cpu") * 1.0).item() == 0.0
     return [
         *(release, flushed, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()),
         [cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled()],

@@ -18,7 +18,8 @@ from .timing import Contest, Timing, borne_out
 
 
 class Ledger:
-    """Made for one call of auto_optimize. Without a key (nothing is kept of this model) it takes and leaves nothing."""
+    """Made for one call of auto_optimize. key: of the capture; without one (nothing is kept of this model) it takes and
+    leaves nothing."""
 
     def __init__(self, key: str | None, level: str, release: bool):
         self.key, self._level, self._release = key, level, release
@@ -38,13 +39,17 @@ class Ledger:
 
     def odd_share(self, cases: list[Case]) -> int:
         """The odd sizes that an earlier optimisation chose where it judged these; 0 where they are to be chosen."""
-        return self._earlier.odd_share if all(c.kept for c in cases) else 0
+        self._found.odd_share = self._earlier.odd_share if all(c.kept for c in cases) else 0
+        return self._found.odd_share
 
-    def take_cases(self, cases: list[Case], verdict: Verdict, samples: int, odd_share: int) -> None:
+    def take_odd_share(self, share: int) -> None:
+        self._found.odd_share = share
+
+    def take_cases(self, cases: list[Case], verdict: Verdict, samples: int) -> None:
         """The plan was judged on them, the samples first."""
         errors = iter(verdict.errors)
         found = [(c.bits, c.to_keep([next(errors) for _ in c.distances])) for c in cases] if verdict.ok else []
-        self._found.cases, self._found.odd_share = dict(found) if self.bits else {}, odd_share
+        self._found.cases = dict(found) if self.bits else {}
         self._first_ms = [case.plan_ms for case in cases[:samples]]
         self._again, self._cases = sum(c.again for c in cases), len(cases)
 

@@ -185,7 +185,6 @@ class _Job:
         self.report.hardware = machine.hardware()
         self.report.versions = machine.versions()
         self.report.unchecked = machine.unchecked()
-        self.key: str | None = None  # of the capture, where it is kept
         self.ledger = Ledger(None, self.level, self.release)
 
     def run(self) -> OptimizedModule:
@@ -221,7 +220,7 @@ class _Job:
         with self._phase("original"):
             results = self._run_original()
         with self._phase("capture"):
-            self.key = key = kept_captures.key_after_calls(key, self.model)
+            key = kept_captures.key_after_calls(key, self.model)
             self.ledger = Ledger(key, self.level, self.release)
             known = None if key is None else kept_captures.load(key, self.model, self.samples[0], results[0])
             program = known or self._capture()
@@ -334,15 +333,15 @@ class _Job:
             if not known:
                 raise
             event(logging.WARNING, "kept_capture_dropped", model=self.report.model, reason=str(why))
-            kept_captures.forget(self.key)
+            kept_captures.forget(self.ledger.key)
             self.report.notes, self.report.unchecked = notes, unchecked
             known, program = False, self._capture()
             self._tell_capture(program)
             made = self._cases(program, results)
         if known:
             self.report.note("the graph was kept from an earlier capture of this model; it was compared with it again")
-        elif self.key is not None:
-            kept_captures.store(self.key, program.captured, self.model)
+        elif self.ledger.key is not None:
+            kept_captures.store(self.ledger.key, program.captured, self.model)
         return made
 
     def _tell_capture(self, program: Program) -> None:
@@ -379,7 +378,7 @@ class _Job:
             reference = Deferred(program, lean=self.release)
             pairs = zip(self.samples, results, strict=True)
             cases = [make_case(s.describe(), program, s, result, reference, self.ledger.bits) for s, result in pairs]
-            self.odd_share = share = self.ledger.odd_share(cases) or self._odd_share(cases[0], reference)
+            share = self.ledger.odd_share(cases) or self._odd_share(cases[0], reference)
             cases += self._extra_case(program, odd_sizes(program, share), reference)
             for case in cases:
                 fault = capture_fault(program, case)
@@ -398,7 +397,9 @@ class _Job:
         return program, cases + one
 
     def _odd_share(self, case: Case, reference: Deferred) -> int:
-        return 8 if reference.bytes_needed(case.inputs) > _LARGE_REFERENCE else 2
+        share = 8 if reference.bytes_needed(case.inputs) > _LARGE_REFERENCE else 2
+        self.ledger.take_odd_share(share)
+        return share
 
     def _extra_case(self, program: Program, sizes: dict[str, int], reference: Deferred) -> list[Case]:
         case, unchecked = extra_case(program, self.model, self.samples[0], sizes, reference, self.ledger.bits)
@@ -425,7 +426,7 @@ class _Job:
             raise _GiveUpError(f"could not be judged: {error}") from error
         self.report.error = verdict.errors
         self.report.take_plan(plan.report)
-        self.ledger.take_cases(cases, verdict, len(self.samples), self.odd_share)
+        self.ledger.take_cases(cases, verdict, len(self.samples))
         return plan
 
     def _judged(self, program: Program, plan: Plan, cases: list[Case]) -> tuple[Plan, Verdict]:
@@ -446,7 +447,7 @@ class _Job:
         runs. Of the first sample as many sizes as fit the budget, the ones first that need other kernels; none where an
         earlier process did that, as far as its budget went: what it chose is kept."""
         ready = [self._try_ready(program, plan, s, s.describe()) for s in self.samples[1:]]
-        key, device = self.key, program.device
+        key, device = self.ledger.key, program.device
         place = None if key is None else kept_captures.beside(key, device, self.compile_level, "sizes")
         if place is not None and place.exists():
             return

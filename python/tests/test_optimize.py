@@ -17,6 +17,7 @@ from torch import nn
 import kernel_pytorch as kpt
 from conftest import FAMILIES, Family, close
 from kernel_pytorch import kept_captures
+from kernel_pytorch.ledger import Ledger
 from kernel_pytorch.optimize import _Job
 from kernel_pytorch.program import Program
 from kernel_pytorch.report import Report
@@ -354,7 +355,7 @@ def test_sizes_that_cannot_be_made_ready_are_said_and_stop_nothing(mlp: tuple) -
             raise kpt.MemoryAllocationError("[memory] got none")
 
     job = object.__new__(_Job)
-    job.key, job.samples, job.report = None, [sample], Report("mlp", "balanced")
+    job.ledger, job.samples, job.report = Ledger(None, "balanced", False), [sample], Report("mlp", "balanced")
     plan = SimpleNamespace(native=SimpleNamespace(make_ready=make_ready))
     job._make_ready(program, plan)
     assert len(asked) > 1
@@ -389,7 +390,7 @@ def test_a_second_process_does_not_make_sizes_ready_again(
 
     def calls(level: str = "balanced", samples: int = 1) -> int:
         job = object.__new__(_Job)
-        job.key, job.samples, job.report = "k", [sample] * samples, Report("mlp", level)
+        job.ledger, job.samples, job.report = Ledger("k", level, False), [sample] * samples, Report("mlp", level)
         job.compile_level = level
         asked.clear()
         job._make_ready(program, SimpleNamespace(native=SimpleNamespace(make_ready=make_ready)))
