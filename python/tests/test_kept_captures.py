@@ -21,13 +21,13 @@ from kernel_pytorch import _native, capture_key, kept_captures, machine
 from kernel_pytorch.program import Program
 from kernel_pytorch.samples import normalise
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 _SOURCE = """
 import torch
 from torch import nn
 from kernel_pytorch import kept_captures
 from kernel_pytorch.samples import normalise
-
-pytestmark = pytest.mark.usefixtures("own_folder")
 
 class Net(nn.Module):
     def __init__(self, scale=2.0):
