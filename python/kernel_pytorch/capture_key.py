@@ -97,7 +97,9 @@ def tell_model(model: nn.Module, teller: Teller) -> list[Any]:
                     raise UnknownError(f"{name} has {key.strip('_')}")
                 continue
             state[key] = teller.tell(value)
-        told.append([name, teller.class_of(type(module)), tensors[name], state])
+        # Where the root is in training mode, optimising puts all of it into eval mode (state.eval_mode).
+        trains = module.training and not model.training
+        told.append([name, teller.class_of(type(module)), trains, tensors[name], state])
     return told
 
 

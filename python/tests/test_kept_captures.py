@@ -151,6 +151,7 @@ def _set(name: str, value: object) -> Callable[[nn.Module], None]:
         _other_bias,
         _forward,
         lambda model: model.double(),
+        lambda model: model.first.train(),
     ],
 )
 def test_another_model_has_another_key(change: Callable[[nn.Module], None]) -> None:
@@ -159,6 +160,10 @@ def test_another_model_has_another_key(change: Callable[[nn.Module], None]) -> N
     assert before is not None and before == _key(Net().eval())
     change(model)
     assert _key(model, _x().to(model.first.weight.dtype)) not in (before, None)
+
+
+def test_the_root_in_training_mode_has_the_key_of_eval_mode() -> None:
+    assert _key(Net()) == _key(Net().eval()) is not None
 
 
 def test_tied_weights_are_another_model_than_equal_ones() -> None:
