@@ -55,6 +55,41 @@ TEST_F(Choices, DamagedLinesAreSkippedTheOthersKept) {
   EXPECT_FALSE(store.find("f", "k2"));
 }
 
+// Every byte changed in four ways, and every cut: a choice is what was added, or is not there.
+TEST_F(Choices, NoDamageGivesAnotherChoice) {
+  ChoiceStore(file_).add("f", "k1", {{7}, 3, 5});
+  ChoiceStore(file_).add("f", "k2", {{8}, 4, 6});
+  const std::string good = text_of(file_);
+  const auto check = [&](const std::string& text) {
+    std::ofstream(file_, std::ios::trunc) << text;
+    const ChoiceStore store(file_);
+    int found = 0;
+    for (uint64_t word : {7, 8}) {
+      const auto choice = store.find("f", word == 7 ? "k1" : "k2");
+      if (!choice) continue;
+      ++found;
+      EXPECT_EQ(choice->words[0], word) << text;
+      EXPECT_EQ(choice->microseconds, static_cast<double>(word - 4)) << text;
+      EXPECT_EQ(choice->size, static_cast<int64_t>(word - 2)) << text;
+    }
+    return found;
+  };
+  testing::internal::CaptureStderr();  // a warning for each
+  for (size_t i = 0; i < good.size(); ++i) {
+    for (char c : {'\0', '\t', '\n', static_cast<char>(good[i] ^ 1)}) {
+      if (c == good[i]) continue;
+      std::string text = good;
+      text[i] = c;
+      // Without the end between them, the two lines are one damaged line.
+      const bool joined = good[i] == '\n' && i + 1 < good.size();
+      EXPECT_EQ(check(text), joined ? 0 : 1) << i;
+    }
+    EXPECT_LE(check(good.substr(0, i)), 2);
+  }
+  EXPECT_EQ(check(good), 2);
+  testing::internal::GetCapturedStderr();
+}
+
 TEST(ChoicesInMemory, TheNearestSizeIsByRatioAndNotFar) {
   ChoiceStore store({});
   store.add("f", "m100", {{1}, 2, 100});
