@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -140,3 +142,24 @@ def test_a_whole_run_without_memory_is_made_in_small_pieces(
     with pytest.raises(MemoryAllocationError):
         made._whole_bytes, made._piece_bytes = reference.limits(False, None)
         made.run(inputs)
+
+
+@pytest.mark.parametrize(
+    "made", [lambda y: torch.where(y > 0, 0.5, 1.5), lambda y: (y > 0) * 0.5, lambda y: torch.eye(4, 8)]
+)
+def test_what_is_made_of_no_float_is_f64_too(made: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.linear(x)
+            return y * made(y)
+
+    model = Net()
+    program, sample = _capture(model, torch.randn(4, 8))
+    found = compile_reference(program).run(program.flatten(sample))[0]
+    want = model.double()(sample.args[0].double())
+    assert found.dtype is torch.float64
+    torch.testing.assert_close(found, want, rtol=1e-14, atol=1e-14)

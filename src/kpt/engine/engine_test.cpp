@@ -311,10 +311,17 @@ TEST(Engine, WidenedIntegersAreCastBeforeTheyBecomeFloats) {
                                "%d = aten.div.Tensor(%i, 3) : f32[3]\n"
                                "%w = aten.where.self(%b, 0.5, 1.5) : f32[3]\n"
                                "%c = aten._to_copy(%i, dtype=f32) : f32[3]\n"
-                               "%n = aten.add.Tensor(%i, 1) : i64[3]\nreturn %d, %w, %c, %n\n")));
-  for (const char* want : {"%f64.i = aten._to_copy(%i, dtype=f64) : f64[3]", "%d = aten.div.Tensor(%f64.i, 3) : f64[3]",
-                           "%w = aten.where.self(%b, 0.5, 1.5) : f64[3]", "%c = aten._to_copy(%i, dtype=f64) : f64[3]",
-                           "%n = aten.add.Tensor(%i, 1) : i64[3]"})
+                               "%n = aten.add.Tensor(%i, 1) : i64[3]\n"
+                               "%h = aten.mul.Tensor(%b, 0.5) : f32[3]\n"
+                               "%e = aten.eye.m(n=3, m=3, dtype=none) : f32[3, 3]\n"
+                               "%z = aten.eye.m(n=3, m=3, dtype=i64) : i64[3, 3]\n"
+                               "return %d, %w, %c, %n, %h, %e, %z\n")));
+  for (const char* want :
+       {"%f64.i = aten._to_copy(%i, dtype=f64) : f64[3]", "%d = aten.div.Tensor(%f64.i, 3) : f64[3]",
+        "%0 = aten.where.self(%b, 0.5, 1.5) : f32[3]\n%w = aten._to_copy(%0, dtype=f64) : f64[3]",
+        "%c = aten._to_copy(%i, dtype=f64) : f64[3]", "%n = aten.add.Tensor(%i, 1) : i64[3]",
+        "%h = aten.mul.Tensor(%f64.b, 0.5) : f64[3]", "%e = aten.eye.m(n=3, m=3, dtype=f64) : f64[3, 3]",
+        "%z = aten.eye.m(n=3, m=3, dtype=i64) : i64[3, 3]"})
     EXPECT_NE(text.find(want), std::string::npos) << want << "\n" << text;
 }
 

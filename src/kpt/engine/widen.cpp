@@ -24,14 +24,42 @@ Value* cast(Graph& graph, Value* of, Node* before, const SourceLoc& loc) {
 
 bool is_gather(const Node& node) { return node.op == "aten.embedding"; }
 
+bool is_where(const Node& node) { return node.op.rfind("aten.where.", 0) == 0; }
+
 // Integers divided, multiplied by 0.5 or under a root become PyTorch's default float, f32, whatever the result's type
-// says here: only a cast before makes them f64.
+// says here: only a cast before makes them f64. Between two numbers where() has nothing to cast before.
 bool makes_default_float(const Node& node) {
   if (node.inputs.empty() || node.outputs.size() != 1 || !is_float(node.out()->type.dtype)) return false;
   const bool told = std::any_of(node.kwargs.begin(), node.kwargs.end(),
                                 [](const auto& kw) { return kw.first == "dtype" && kw.second.template is<DType>(); });
   return !told &&
          std::none_of(node.inputs.begin(), node.inputs.end(), [](const Value* in) { return is_float(in->type.dtype); });
+}
+
+// The node keeps its dtype and its users get a cast of it.
+void cast_after(Graph& wide, Node* node) {
+  const std::vector<Node*> users = node->out()->users;
+  const bool is_output = wide.is_output(node->out());
+  const std::vector<Node*> all = wide.nodes();
+  Node* next = nullptr;
+  for (size_t i = 0; i + 1 < all.size(); ++i)
+    if (all[i] == node) next = all[i + 1];
+  Value* widened = cast(wide, node->out(), next, node->loc);
+  for (Node* user : users) wide.replace_uses_in(user, node->out(), widened);
+  if (is_output) {
+    std::vector<Value*> outputs = wide.outputs();
+    for (Value*& o : outputs)
+      if (o == node->out()) o = widened;
+    wide.set_outputs(std::move(outputs));
+  }
+  wide.take_name(widened, node->out());
+}
+
+// aten.eye and the like: made of numbers alone, in PyTorch's default float where no dtype is told.
+void widen_factory(Node& node) {
+  if (!node.inputs.empty() || node.outputs.size() != 1 || !is_float(node.out()->type.dtype)) return;
+  for (auto& kw : node.kwargs)
+    if (kw.first == "dtype" && !kw.second.is<DType>()) kw.second = Attr(DType::f64);
 }
 
 }  // namespace
@@ -49,6 +77,7 @@ Graph widen_to_f64(const Graph& graph) {
   }
   for (Node* node : wide.nodes()) {
     if (node->op == "aten._to_copy" && node->outputs.size() == 1 && node->out()->type.dtype == DType::f64) continue;
+    widen_factory(*node);
     for (auto& kw : node->kwargs) widen(kw.second);
     for (Attr& a : node->args) widen(a);
     const std::vector<Value*> inputs = node->inputs;
@@ -58,28 +87,18 @@ Graph widen_to_f64(const Graph& graph) {
       wide.replace_uses_in(node, in, cast(wide, in, node, node->loc));
     }
     if (is_gather(*node) && node->operand(0)->kind == Value::Kind::weight && is_float(node->out()->type.dtype)) {
-      // Gather in the weight's dtype, then cast the few rows that were taken.
-      const std::vector<Node*> users = node->out()->users;
-      const bool is_output = wide.is_output(node->out());
-      const std::vector<Node*> all = wide.nodes();
-      Node* next = nullptr;
-      for (size_t i = 0; i + 1 < all.size(); ++i)
-        if (all[i] == node) next = all[i + 1];
-      Value* widened = cast(wide, node->out(), next, node->loc);
-      for (Node* user : users) wide.replace_uses_in(user, node->out(), widened);
-      if (is_output) {
-        std::vector<Value*> outputs = wide.outputs();
-        for (Value*& o : outputs)
-          if (o == node->out()) o = widened;
-        wide.set_outputs(std::move(outputs));
-      }
-      wide.take_name(widened, node->out());
+      cast_after(wide, node);  // of the few rows that were taken
       continue;
     }
     if (makes_default_float(*node)) {
-      const std::vector<Value*> integers = node->inputs;
-      for (Value* in : integers)
-        if (in->type.dtype != DType::boolean) wide.replace_uses_in(node, in, cast(wide, in, node, node->loc));
+      const std::vector<Value*> whole = node->inputs;
+      if (is_where(*node) && whole.size() == 1) {
+        cast_after(wide, node);
+        continue;
+      }
+      for (Value* in : whole)
+        if (in->type.dtype != DType::boolean || !is_where(*node))
+          wide.replace_uses_in(node, in, cast(wide, in, node, node->loc));
     }
     for (Value* out : node->outputs)
       if (is_float(out->type.dtype)) out->type.dtype = DType::f64;
