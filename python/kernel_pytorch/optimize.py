@@ -108,6 +108,8 @@ def auto_optimize(
     progress: called with (stage, share of the stage done): original, capture, reference, compile, judge, on a GPU
       sizes, time, with `evaluate` evaluate.
 
+    Outputs are tensors of their own with default strides, also where the original returns a view, an input, a weight, a
+    buffer, or one tensor twice.
     The original is left untouched: mode, parameters, buffers, gradients and random state. A model in train mode is
     optimised as if eval() had been called. Not safe to call at the same time as other use of the same model.
     Raises InputError for wrong arguments, UnsupportedError for for_inference=False, FallbackError, KernelLaunchError
@@ -499,17 +501,19 @@ class _Job:
 
     def _time(self, program: Program, plan: Plan) -> Timing:
         contests = [self._contest(program, plan, s) for s in self.samples]
+        interruptions = machine.Interruptions()
         with torch.inference_mode():
             timing = self.ledger.timing(program, plan, contests, TIMING_BUDGET_S)
-            if timing is not None:
-                return timing
-            timing = paired(
-                contests,
-                TIMING_BUDGET_S,
-                progress=lambda share: self.progress("time", share),
-                patience=_TIMING_PATIENCE,
-            )
-        self.ledger.take_timing(timing)
+            if timing is None:
+                timing = paired(
+                    contests,
+                    TIMING_BUDGET_S,
+                    progress=lambda share: self.progress("time", share),
+                    patience=_TIMING_PATIENCE,
+                )
+                self.ledger.take_timing(timing)
+        if note := interruptions.note():
+            self.report.note(note)
         return timing
 
     def _contest(self, program: Program, plan: Plan, sample: Sample) -> Contest:

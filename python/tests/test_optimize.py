@@ -16,7 +16,7 @@ from torch import nn
 
 import kernel_pytorch as kpt
 from conftest import FAMILIES, Family, close
-from kernel_pytorch import kept_captures
+from kernel_pytorch import kept_captures, machine
 from kernel_pytorch.ledger import Ledger
 from kernel_pytorch.optimize import _Job
 from kernel_pytorch.program import Program
@@ -411,3 +411,43 @@ def test_a_sample_with_a_large_reference_is_checked_at_an_eighth(
     monkeypatch.setattr("kernel_pytorch.optimize._LARGE_REFERENCE", limit)
     fast = kpt.auto_optimize(nn.Sequential(nn.Linear(8, 8), nn.Tanh()).eval(), torch.randn(64, 8))
     assert f"sizes b={size}" in {error.shape for error in fast.report.error}
+
+
+def _rusage(monkeypatch: pytest.MonkeyPatch, *states: tuple[int, float]) -> None:
+    """What getrusage says in turn: involuntary context switches, seconds of processor time."""
+    rest = [SimpleNamespace(ru_nivcsw=n, ru_utime=s, ru_stime=0.0) for n, s in states]
+    monkeypatch.setattr(machine.resource, "getrusage", lambda who: rest.pop(0))
+
+
+@pytest.mark.parametrize(
+    ("switches", "seconds", "told"), [(5, 0.01, False), (6, 0.01, True), (59, 1.0, False), (60, 1.0, True)]
+)
+def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, switches: int, seconds: float, told: bool) -> None:
+    _rusage(monkeypatch, (100, 7.0), (100 + switches, 7.0 + seconds))
+    note = machine.Interruptions().note()
+    assert (note is not None) == told
+    if told:
+        assert note.startswith(f"busy machine: other work took processors from this process {switches} times in ")
+
+
+@pytest.mark.parametrize("count", [0, 1000])
+def test_the_report_says_that_the_machine_was_busy(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    _rusage(monkeypatch, (0, 0.0), (count, 1.0))
+    notes = kpt.auto_optimize(nn.Linear(8, 8).eval(), torch.randn(4, 8)).report.notes
+    assert any(note.startswith("busy machine") for note in notes) == (count > 0)
+
+
+def test_outputs_are_tensors_of_their_own_with_default_strides() -> None:
+    class Net(nn.Linear):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            y = super().forward(x)
+            return x, self.weight, y, y, y[1:], y.t()
+
+    model, x = Net(8, 8).eval(), torch.randn(4, 8)
+    fast = kpt.auto_optimize(model, x)
+    assert fast.report.kept, fast.report.reason
+    with torch.inference_mode():
+        found, want = fast(x), model(x)
+    for ours, theirs in zip(found, want, strict=True):
+        assert close(ours, theirs) and ours.is_contiguous()
+    assert len({t.untyped_storage().data_ptr() for t in (*found, x, model.weight)}) == 8
