@@ -18,7 +18,7 @@ from . import __version__, _native
 from .config import KernelPyTorchConfig
 
 # Times that a processor was taken away, for each second of processor time. On two cores: 17 for two busy threads and 1
-# or 2 for one on a quiet machine; 145 and more for two threads beside one other busy process.
+# or 2 for one on a quiet machine; 140 and more for two threads beside one other busy process.
 _SHARED = 60
 _FEWEST = 6
 
@@ -32,7 +32,7 @@ class Interruptions:
 
     def note(self) -> str | None:
         """A sentence for the report where it was often. Threads of PyTorch wait for each other in turns of the system's
-        scheduler then, 4 ms and more: softmax of 4x8 takes 8 ms where it takes 0.008."""
+        scheduler then: softmax of 4x8 on two cores took 8 ms beside a run of the tests, 0.008 alone."""
         now, was = resource.getrusage(resource.RUSAGE_SELF), self._before
         count = now.ru_nivcsw - was.ru_nivcsw
         if count < max(_FEWEST, _SHARED * (now.ru_utime + now.ru_stime - was.ru_utime - was.ru_stime)):
