@@ -145,7 +145,14 @@ def test_a_whole_run_without_memory_is_made_in_small_pieces(
 
 
 @pytest.mark.parametrize(
-    "made", [lambda y: torch.where(y > 0, 0.5, 1.5), lambda y: (y > 0) * 0.5, lambda y: torch.eye(4, 8)]
+    "made",
+    [
+        lambda y: torch.where(y > 0, 0.5, 1.5),
+        lambda y: torch.where(y > 0, y > 0.5, 0.25),
+        lambda y: torch.where(y > 0, y.argmax(), 0.25),
+        lambda y: (y > 0) * 0.5,
+        lambda y: torch.eye(4, 8),
+    ],
 )
 def test_what_is_made_of_no_float_is_f64_too(made: Callable[[torch.Tensor], torch.Tensor]) -> None:
     class Net(nn.Module):

@@ -24,10 +24,13 @@ Value* cast(Graph& graph, Value* of, Node* before, const SourceLoc& loc) {
 
 bool is_gather(const Node& node) { return node.op == "aten.embedding"; }
 
+bool is_boolean(const Value* v) { return v->type.dtype == DType::boolean; }
+
 bool is_where(const Node& node) { return node.op.rfind("aten.where.", 0) == 0; }
 
 // Integers divided, multiplied by 0.5 or under a root become PyTorch's default float, f32, whatever the result's type
-// says here: only a cast before makes them f64. Between two numbers where() has nothing to cast before.
+// says here: only a cast before makes them f64. Where where() takes booleans alone there is nothing to cast before: 0.5
+// among them is a number.
 bool makes_default_float(const Node& node) {
   if (node.inputs.empty() || node.outputs.size() != 1 || !is_float(node.out()->type.dtype)) return false;
   const bool told = std::any_of(node.kwargs.begin(), node.kwargs.end(),
@@ -92,13 +95,12 @@ Graph widen_to_f64(const Graph& graph) {
     }
     if (makes_default_float(*node)) {
       const std::vector<Value*> whole = node->inputs;
-      if (is_where(*node) && whole.size() == 1) {
+      if (is_where(*node) && std::all_of(whole.begin(), whole.end(), is_boolean)) {
         cast_after(wide, node);
         continue;
       }
       for (Value* in : whole)
-        if (in->type.dtype != DType::boolean || !is_where(*node))
-          wide.replace_uses_in(node, in, cast(wide, in, node, node->loc));
+        if (!is_boolean(in) || !is_where(*node)) wide.replace_uses_in(node, in, cast(wide, in, node, node->loc));
     }
     for (Value* out : node->outputs)
       if (is_float(out->type.dtype)) out->type.dtype = DType::f64;
