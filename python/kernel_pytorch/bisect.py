@@ -82,7 +82,8 @@ class Bisect:
     def __init__(self, program: Any, level: str, cases: list[Case]):
         self._program, self._level, self._cases = program, level, cases
         self._plain, self._reference = compile_plain(program), compile_reference(program)
-        self._plain_names = set(self._plain.values())
+        # A cast between floats is no value of its own in f64.
+        self._comparable = set(self._plain.values()) & set(self._reference.values())
 
     def repair(self, plan: Plan, verdict: Verdict) -> Repaired:
         records: list[StepRecord] = []
@@ -111,7 +112,7 @@ class Bisect:
             node = _NODE.search(verdict.thrown)
             return (node.group(1) if node else None), set()
         good: set[str] = set()
-        names = [name for name in plan.values() if name in self._plain_names]
+        names = [name for name in plan.values() if name in self._comparable]
         for start in range(0, len(names), _CHUNK):
             chunk = names[start : start + _CHUNK]
             for name, new, old in self._compare(plan, verdict.case, chunk):

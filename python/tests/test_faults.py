@@ -42,6 +42,26 @@ def test_a_fusion_that_drops_the_bias(family: Family, plant: Plant, any_speed: N
     assert all("drop_bias" in step for step in found)
 
 
+def test_a_fault_behind_a_cast_that_f64_has_none_of(plant: Plant, any_speed: None) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(32, 32), nn.Linear(32, 32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = self.first(x).float()
+            h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6)
+            return torch.relu(self.second(h.to(x.dtype)))
+
+    model, x = Net().bfloat16().eval(), torch.randn(6, 32).bfloat16()
+    nn.init.normal_(model.second.bias)
+    plant("drop_bias")
+    fast = kpt.auto_optimize(model, x)
+    assert fast.report.kept, fast.report.reason
+    assert any("drop_bias" in step for step in _bisected(fast.report))
+    torch.testing.assert_close(fast(x), model(x), rtol=2e-2, atol=2e-2)
+
+
 @pytest.mark.parametrize("family", ["mlp"], indirect=True)
 def test_a_kernel_wrong_only_for_odd_sizes(family: Family, plant: Plant, any_speed: None) -> None:
     plant("odd_sizes")
