@@ -10,6 +10,8 @@ layer_norm and scaled_dot_product_attention whole.
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch.export.graph_signature import InputKind, OutputKind, OutputSpec, TensorArgument
 
@@ -151,10 +153,20 @@ def _is_renaming(node, families: dict, position: dict) -> bool:
         chain.append(written_arguments(chain[-1])[0])
     family = families[node]
     # The memory must have been made by the chain's first operator, and nobody outside the chain may read it later.
-    if chain[-1].op != "call_function" or chain[-1] is not min(family, key=position.__getitem__):
+    made = chain[-1]
+    if made.target is operator.getitem and _is_read_once(made):
+        made = made.args[0]
+    if made.op != "call_function" or made is not min(family, key=position.__getitem__):
         return False
+    own = {made, node, *chain}
     later = [m for m in family if any(position[user] > position[node] for user in m.users)]
-    return all(m in chain or m is node or position[m] > position[node] for m in later)
+    return all(m in own or position[m] > position[node] for m in later)
+
+
+def _is_read_once(part) -> bool:
+    """Is `part` the only node for its result of an operator with several?"""
+    users = part.args[0].users
+    return all(u.target is operator.getitem for u in users) and [u.args[1] for u in users].count(part.args[1]) == 1
 
 
 def _keeps_dtype(node) -> bool:

@@ -244,6 +244,32 @@ def test_in_place_on_fresh_values_is_a_renaming():
     assert ops(captured) == ["aten.tanh", "aten.add.Tensor", "aten.relu", "aten.mul.Tensor"]
 
 
+def test_in_place_on_one_of_several_results_is_a_renaming(monkeypatch: pytest.MonkeyPatch):
+    def chain(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        values, places = torch.sort(x)
+        odd = places >= 2
+        places.clamp_(max=1)
+        return values, places, odd
+
+    monkeypatch.delattr(torch.export.ExportedProgram, "run_decompositions")
+    captured = of(chain, torch.randn(2, 3))
+    assert ops(captured) == ["aten.sort", "aten.ge.Scalar", "aten.clamp"]
+    places = re.search(r"^%([\w.]+) = aten\.clamp", captured.text, re.MULTILINE).group(1)
+    assert re.search(rf"^return %\w+, %{re.escape(places)}, %ge$", captured.text, re.MULTILINE)
+
+
+def test_a_view_of_one_of_several_results_sees_the_write():
+    def aliased(x: torch.Tensor) -> torch.Tensor:
+        values, _ = torch.sort(x)
+        flat = values.view(-1)
+        values.add_(1.0)
+        return flat * 2
+
+    captured = of(aliased, torch.randn(2, 3), dynamic="none")
+    source = re.search(r"aten\.mul\.Tensor\(%([\w.]+), 2\)", captured.text).group(1)
+    assert "aten.add.Tensor" in _history(captured.text, source)
+
+
 def test_write_through_a_view_is_functionalised_and_keeps_composites():
     def scatter(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         h = torch.nn.functional.linear(x, w)
