@@ -104,6 +104,26 @@ std::vector<int64_t> device_memory_op(int64_t index) {
   });
 }
 
+// Rows offsets[e - 1] to offsets[e] of x [S, K] times w[e] of w [E, K, N]: [S, N], rows past the last offset zero. For
+// the f64 reference: aten._grouped_mm takes no f64 (torch 2.11). The host waits for the offsets.
+at::Tensor grouped_mm_op(const at::Tensor& x, const at::Tensor& w, const at::Tensor& offsets) {
+  TORCH_CHECK(
+      x.dim() == 2 && w.dim() == 3 && offsets.dim() == 1 && w.size(0) == offsets.size(0) && w.size(1) == x.size(1),
+      "[bridge] got x ", x.sizes(), ", w ", w.sizes(), ", offsets ", offsets.sizes(), ", want [S, K], [E, K, N], [E]");
+  at::Tensor out = at::zeros({x.size(0), w.size(2)}, x.options());
+  const at::Tensor ends = offsets.to(at::kCPU, at::kLong).contiguous();
+  int64_t begin = 0;
+  for (int64_t e = 0; e < w.size(0); ++e) {
+    const int64_t end = ends.const_data_ptr<int64_t>()[e], rows = end - begin;
+    TORCH_CHECK(rows >= 0 && end <= x.size(0), "[bridge] got offset ", end, " after ", begin,
+                ", want them in order, at most ", x.size(0));
+    at::Tensor part = out.narrow(0, begin, rows);
+    if (rows) at::mm_out(part, x.narrow(0, begin, rows), w[e]);
+    begin = end;
+  }
+  return out;
+}
+
 using ModelPtr = c10::intrusive_ptr<TorchModel>;
 
 void define_model(torch::Library& library) {
@@ -159,6 +179,7 @@ TORCH_LIBRARY(kernel_pytorch, m) {
   define_model(m);
   m.def("distance(Tensor x, Tensor reference) -> float[]", distance_op);
   m.def("checksum(Tensor x) -> int[]", checksum_op);
+  m.def("grouped_mm(Tensor x, Tensor w, Tensor offsets) -> Tensor", grouped_mm_op);
   m.def("judge(str level, str dtype, float[] fresh, float[] original, float[] original_bf16) -> str", judge_op);
   m.def("bootstrap(float[] log_ratios) -> float[]", bootstrap_op);
   m.def("widen(str text) -> str",
