@@ -18,29 +18,47 @@ from . import __version__, _native
 from .config import KernelPyTorchConfig
 
 # Times that a processor was taken away, for each second of processor time. On two cores: 17 for two busy threads and 1
-# or 2 for one on a quiet machine; 140 and more for two threads beside one other busy process.
-_SHARED = 60
+# or 2 for one on a quiet machine; 140 and more for two threads beside one other busy process. Threads of PyTorch and
+# ours that take turns do that to each other, too (70), so others must have had this many processors besides.
+_SHARED, _OTHERS = 60, 0.2
 _FEWEST = 6
 
 
 class Interruptions:
-    """How often the system gave a processor of this process to other work (getrusage's involuntary context switches),
-    since this was made."""
+    """How often the system gave a processor of this process to others (getrusage's involuntary context switches), since
+    this was made."""
 
     def __init__(self) -> None:
         self._start, self._before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+        self._busy = busy_seconds()
 
     def note(self) -> str | None:
         """A sentence for the report where it was often. Threads of PyTorch wait for each other in turns of the system's
-        scheduler then: softmax of 4x8 on two cores took 8 ms beside a run of the tests, 0.008 alone."""
-        now, was = resource.getrusage(resource.RUSAGE_SELF), self._before
-        count = now.ru_nivcsw - was.ru_nivcsw
-        if count < max(_FEWEST, _SHARED * (now.ru_utime + now.ru_stime - was.ru_utime - was.ru_stime)):
+        scheduler then: softmax of 4x8 on two cores took 8 ms beside a run of the tests, 0.008 alone. None too where the
+        system does not say what others had."""
+        now, was, busy = resource.getrusage(resource.RUSAGE_SELF), self._before, busy_seconds()
+        if busy is None or self._busy is None:
+            return None
+        wall = time.perf_counter() - self._start
+        own = now.ru_utime + now.ru_stime - was.ru_utime - was.ru_stime
+        count, others = now.ru_nivcsw - was.ru_nivcsw, busy - self._busy - own
+        if count < max(_FEWEST, _SHARED * own) or others < _OTHERS * wall:
             return None
         return (
-            f"busy machine: other work took processors from this process {count} times in"
-            f" {time.perf_counter() - self._start:.2f} s of timing; on a quiet one the verdict may be another"
+            f"busy machine: other processes had {others:.2f} s of the processors in {wall:.2f} s of timing and took"
+            f" them from this one {count} times; on a quiet machine the verdict may be another"
         )
+
+
+def busy_seconds() -> float | None:
+    """Seconds that all processors together were busy since boot; None where the system does not say."""
+    try:
+        user, nice, system, _idle, _wait, irq, softirq, steal = map(
+            int, Path("/proc/stat").read_text(encoding="ascii").split()[1:9]
+        )
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 @cache

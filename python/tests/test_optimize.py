@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -413,28 +414,54 @@ def test_a_sample_with_a_large_reference_is_checked_at_an_eighth(
     assert f"sizes b={size}" in {error.shape for error in fast.report.error}
 
 
-def _rusage(monkeypatch: pytest.MonkeyPatch, *states: tuple[int, float]) -> None:
-    """What getrusage says in turn: involuntary context switches, seconds of processor time."""
-    rest = [SimpleNamespace(ru_nivcsw=n, ru_utime=s, ru_stime=0.0) for n, s in states]
+def _load(monkeypatch: pytest.MonkeyPatch, switches: int, own: float, others: float | None) -> None:
+    """What the system says before and after: involuntary context switches, seconds of processor time of this process
+    and of others, in ten seconds."""
+    rest = [
+        SimpleNamespace(ru_nivcsw=n, ru_utime=s, ru_stime=1.0) for n, s in [(100, 7.0), (100 + switches, 7.0 + own)]
+    ]
+    busy = [50.0, None if others is None else 50.0 + own + others]
+    clock = [0.0, 10.0]
     monkeypatch.setattr(machine.resource, "getrusage", lambda who: rest.pop(0))
+    monkeypatch.setattr(machine, "busy_seconds", lambda: busy.pop(0))
+    monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: clock.pop(0)))
 
 
 @pytest.mark.parametrize(
-    ("switches", "seconds", "told"), [(5, 0.01, False), (6, 0.01, True), (59, 1.0, False), (60, 1.0, True)]
+    ("switches", "own", "others", "told"),
+    [
+        (5, 0.01, 9.0, False),
+        (6, 0.01, 9.0, True),
+        (599, 10.0, 9.0, False),
+        (600, 10.0, 9.0, True),
+        (600, 10.0, 1.9, False),  # its own threads took turns
+        (600, 10.0, 2.1, True),
+        (600, 10.0, None, False),
+    ],
 )
-def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, switches: int, seconds: float, told: bool) -> None:
-    _rusage(monkeypatch, (100, 7.0), (100 + switches, 7.0 + seconds))
+def test_a_busy_machine_is_told(
+    monkeypatch: pytest.MonkeyPatch, switches: int, own: float, others: float | None, told: bool
+) -> None:
+    _load(monkeypatch, switches, own, others)
     note = machine.Interruptions().note()
     assert (note is not None) == told
     if told:
-        assert note.startswith(f"busy machine: other work took processors from this process {switches} times in ")
+        assert f"had {others:.2f} s of the processors in 10.00 s" in note and f"from this one {switches} times" in note
 
 
 @pytest.mark.parametrize("count", [0, 1000])
 def test_the_report_says_that_the_machine_was_busy(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    _rusage(monkeypatch, (0, 0.0), (count, 1.0))
+    _load(monkeypatch, count, 1.0, 9.0)
     notes = kpt.auto_optimize(nn.Linear(8, 8).eval(), torch.randn(4, 8)).report.notes
     assert any(note.startswith("busy machine") for note in notes) == (count > 0)
+
+
+def test_the_system_says_how_busy_it_is() -> None:
+    before, own = machine.busy_seconds(), time.process_time()
+    end = time.perf_counter() + 0.3
+    while time.perf_counter() < end:
+        pass
+    assert machine.busy_seconds() - before >= 0.5 * (time.process_time() - own)
 
 
 def test_outputs_are_tensors_of_their_own_with_default_strides() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from ..machine import busy_seconds
+
 # Energy counters tick every millisecond (RAPL) to 100 ms (NVML): a burst of this length holds enough ticks.
 _BURST_S = 1.0
 _RAPL = Path("/sys/class/powercap")
@@ -138,9 +140,9 @@ def resident_mb(field: str = "VmRSS") -> float:
 
 def cpu_seconds() -> tuple[float, float]:
     """Seconds that all processors together were busy since boot, and those that this process had of them."""
-    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
-    own = os.times()
-    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    own, busy = os.times(), busy_seconds()
+    if busy is None:
+        raise OSError("[benchmark] got no times of the processors from /proc/stat, want Linux")
     return busy, own.user + own.system
 
 
