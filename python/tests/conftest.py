@@ -128,6 +128,16 @@ def _own_history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def experts() -> nn.Module:
+    """A small mixture of experts, for input_ids below 99."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 99}
+    config = transformers.MixtralConfig(**sizes, num_attention_heads=4, num_key_value_heads=2, num_local_experts=4)
+    torch.manual_seed(0)
+    return transformers.MixtralForCausalLM(config).eval()
+
+
+@pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Captures are kept, in a folder of the test's own."""
     monkeypatch.setattr(kept_captures, "folder", lambda: tmp_path)

@@ -478,3 +478,16 @@ def test_outputs_are_tensors_of_their_own_with_default_strides() -> None:
     for ours, theirs in zip(found, want, strict=True):
         assert close(ours, theirs) and ours.is_contiguous()
     assert len({t.untyped_storage().data_ptr() for t in (*found, x, model.weight)}) == 8
+
+
+def test_a_mixture_of_experts_is_captured_whole(experts: nn.Module) -> None:
+    fast = kpt.auto_optimize(experts, {"input_ids": torch.randint(0, 99, (2, 12))})
+    assert fast.report.kept, fast.report.reason
+    ids = torch.randint(0, 99, (3, 7))
+    with torch.inference_mode():
+        found, want = fast(input_ids=ids), experts(input_ids=ids)
+    assert close(found.logits, want.logits)
+    assert all(
+        close(a.keys, b.keys) for a, b in zip(found.past_key_values.layers, want.past_key_values.layers, strict=True)
+    )
+    assert fast.report.calls_to_original == {}

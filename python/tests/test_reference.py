@@ -170,3 +170,26 @@ def test_what_is_made_of_no_float_is_f64_too(made: Callable[[torch.Tensor], torc
     want = model.double()(sample.args[0].double())
     assert found.dtype is torch.float64
     torch.testing.assert_close(found, want, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])  # two operators: transformers' own, aten._grouped_mm
+def test_experts_are_f64_too(dtype: torch.dtype, experts: nn.Module) -> None:
+    model = experts.to(dtype)
+    program, sample = _capture(model, {"input_ids": torch.randint(0, 99, (2, 12))})
+    assert "grouped_mm" in program.text
+    found = compile_reference(program).run(program.flatten(sample))
+    model = model.double()
+    model.set_experts_implementation("eager")
+    want = model(**sample.kwargs)
+    assert len(found) == 5  # with the cache of two layers
+    torch.testing.assert_close(found[0], want.logits, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("offsets", [[0, 5, 4], [2, 7, 6], [-1, 2, 6], [2, 4]])
+def test_offsets_of_experts_are_checked(offsets: list[int]) -> None:
+    x, w = torch.randn(6, 4, dtype=torch.float64), torch.randn(3, 4, 2, dtype=torch.float64)
+    grouped = torch.ops.kernel_pytorch.grouped_mm
+    found = grouped(x, w, torch.tensor([2, 2, 5], dtype=torch.int32))
+    torch.testing.assert_close(found, torch.cat([x[:2] @ w[0], x[2:5] @ w[2], torch.zeros(1, 2, dtype=x.dtype)]))
+    with pytest.raises(RuntimeError, match="got offset|want \\[S, K\\]"):
+        grouped(x, w, torch.tensor(offsets, dtype=torch.int32))
