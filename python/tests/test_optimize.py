@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -490,4 +491,27 @@ def test_a_mixture_of_experts_is_captured_whole(experts: nn.Module) -> None:
     assert all(
         close(a.keys, b.keys) for a, b in zip(found.past_key_values.layers, want.past_key_values.layers, strict=True)
     )
+    assert fast.report.calls_to_original == {}
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda x: x[:, -x.shape[1] :],
+        lambda x: x[:, -(x.shape[1] // 2) :],
+        lambda x: x[:, : -(x.shape[1] // 2)],
+        lambda x: x[:, -x.shape[1]],
+    ],
+)
+def test_places_told_from_the_end_by_a_size(cut: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    class Net(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(cut(x))
+
+    model = Net(8, 8).eval()
+    fast = kpt.auto_optimize(model, torch.randn(3, 12, 8))
+    assert fast.report.kept, fast.report.reason
+    for rows in (5, 12, 30):
+        x = torch.randn(2, rows, 8)
+        assert close(fast(x), model(x))
     assert fast.report.calls_to_original == {}

@@ -82,7 +82,9 @@ void Generator::slice() {
   } else {
     step = 2;  // every second row of an unknown number, at least one
   }
+  const Sym whole = size;
   size = floordiv(end - start + (step - 1), step);
+  if (chance(30)) start = start - whole;  // the same place, told from the end
   NodeSpec spec{.op = "aten.slice.Tensor"};
   spec.tensor(x.value).kw("dim", d).kw("start", start).kw("end", end).kw("step", step);
   emit(std::move(spec), DType::f32, out, x.lo, x.hi, x.exact);
@@ -93,10 +95,12 @@ void Generator::select() {
   if (x.rank() == 0) return;
   std::vector<Sym> out = x.sizes();
   const int d = below(x.rank());
-  const Sym last = out[static_cast<size_t>(d)] - 1;
+  const Sym whole = out[static_cast<size_t>(d)];
+  Sym index = chance(50) ? Sym(0) : whole - 1;
+  if (chance(30)) index = index - whole;
   out.erase(out.begin() + d);
   NodeSpec spec{.op = "aten.select.int"};
-  spec.tensor(x.value).kw("dim", d).kw("index", chance(50) ? Sym(0) : last);
+  spec.tensor(x.value).kw("dim", d).kw("index", index);
   emit(std::move(spec), DType::f32, out, x.lo, x.hi, x.exact);
 }
 

@@ -194,7 +194,7 @@ Value* Rewriter::slice(Value* x, int64_t dim, const Sym& start, const Sym& lengt
          get_int(x->producer->kwargs, "step", 1) == 1 && find(x->producer->kwargs, "start") &&
          find(x->producer->kwargs, "start")->is<Sym>()) {
     const Sym outer = get_sym(x->producer->kwargs, "start", 0);
-    if (outer.is_const() && outer.value() < 0) break;  // not canonical: left alone
+    if (outer.range(graph_.symbols).lo < 0) break;  // not canonical: left alone
     first = first + outer;
     x = x->producer->inputs[0];
   }

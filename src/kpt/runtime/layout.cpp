@@ -51,9 +51,19 @@ std::optional<Layout> expand_layout(const std::vector<Sym>& from, const Layout& 
   return out;
 }
 
-// Positions as PyTorch reads them, for graphs as captured: negative counts from the end.
+// Positions as PyTorch reads them, for graphs as captured: negative counts from the end, and stops at the beginning.
 size_t axis(int64_t d, size_t rank) { return static_cast<size_t>(d < 0 ? d + static_cast<int64_t>(rank) : d); }
-Sym position(const Sym& at, const Sym& size) { return at.is_const() && at.value() < 0 ? at + size : at; }
+
+Sym position(const Sym& at, const Sym& size, const std::vector<SymbolDecl>& symbols) {
+  const SymRange range = at.range(symbols);
+  if (range.lo >= 0) return at;
+  if (range.hi < 0) {
+    const Sym from_end = at + size;
+    return from_end.range(symbols).lo >= 0 ? from_end : max(from_end, 0);
+  }
+  // Either sign: at for 0 <= at < size, at + size below 0. At the end itself nothing is taken, 0 is as good.
+  return mod(max(at, Sym(-1) * size), max(size, 1));
+}
 
 }  // namespace
 
@@ -73,7 +83,7 @@ bool is_contiguous(const Layout& layout, const std::vector<Sym>& sizes) {
   return true;
 }
 
-std::optional<Layout> view_layout(const Node& view, const Layout& base) {
+std::optional<Layout> view_layout(const Node& view, const Layout& base, const std::vector<SymbolDecl>& symbols) {
   const std::vector<Sym>& from = view.operand(0)->type.sizes;
   const std::vector<Sym>& to = view.out()->type.sizes;
   if (view.op == "aten.reshape") return reshape_layout(from, base, to);
@@ -86,13 +96,13 @@ std::optional<Layout> view_layout(const Node& view, const Layout& base) {
   const size_t dim = axis(get_int(view.kwargs, "dim", 0), from.size());
   if (view.op == "aten.slice.Tensor") {
     Layout out = base;
-    out.offset = out.offset + position(get_sym(view.kwargs, "start", 0), from[dim]) * base.strides[dim];
+    out.offset = out.offset + position(get_sym(view.kwargs, "start", 0), from[dim], symbols) * base.strides[dim];
     out.strides[dim] = base.strides[dim] * get_sym(view.kwargs, "step", 1);
     return out;
   }
   KPT_ASSERT(view.op == "aten.select.int", "runtime.layout", "no layout rule for ", view.op);
   Layout out = base;
-  out.offset = out.offset + position(get_sym(view.kwargs, "index", 0), from[dim]) * base.strides[dim];
+  out.offset = out.offset + position(get_sym(view.kwargs, "index", 0), from[dim], symbols) * base.strides[dim];
   out.strides.erase(out.strides.begin() + static_cast<std::ptrdiff_t>(dim));
   return out;
 }

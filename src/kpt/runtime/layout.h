@@ -18,7 +18,7 @@ bool is_contiguous(const Layout& layout, const std::vector<Sym>& sizes);  // off
 
 // The layout of a view node's output over the buffer of its input; nullopt where no strides can say it for all values
 // of the symbols (a reshape across a permuted axis): then a copy is due. Pure. Throws Error{internal} for a node that
-// is no view.
-std::optional<Layout> view_layout(const Node& view, const Layout& base);
+// is no view. symbols: their ranges say which sign a position has; where they leave it open the formula holds for both.
+std::optional<Layout> view_layout(const Node& view, const Layout& base, const std::vector<SymbolDecl>& symbols);
 
 }  // namespace kpt

@@ -17,7 +17,7 @@ std::optional<Layout> layout_of(const std::string& body, std::string_view value)
   std::map<const Value*, Layout> layouts;
   for (const Value* v : g.inputs()) layouts[v] = contiguous_layout(v->type.sizes);
   for (const Node* n : g.nodes()) {
-    auto l = view_layout(*n, layouts.at(n->operand(0)));
+    auto l = view_layout(*n, layouts.at(n->operand(0)), g.symbols);
     if (!l) return std::nullopt;
     layouts[n->out()] = *l;
   }
@@ -49,6 +49,29 @@ TEST(Layout, MergingHeadsBackAfterTheSamePermuteIsAView) {
 
 TEST(Layout, ReshapeAcrossAPermutedAxisNeedsACopy) {
   EXPECT_EQ(text(layout_of(cat(kHeads, "%r = aten.reshape(%p, shape=[b, 12*s*32]) : f32[b, 12*s*32]\n"), "r")), "copy");
+}
+
+TEST(Layout, PositionsCountFromTheEndWhereTheSymbolsSaySo) {
+  const auto offset = [](const std::string& start, const std::string& length) {
+    return layout_of(cat("input %x : f32[s, 8]\n%k = aten.slice.Tensor(%x, dim=0, start=", start,
+                         ", end=9223372036854775807, step=1) : f32[", length, ", 8]\n"),
+                     "k")
+        ->offset;
+  };
+  EXPECT_EQ(offset("-1*s", "s"), Sym(0));
+  EXPECT_EQ(offset("s - 1", "1"), Sym::parse("8*s - 8"));
+  for (int64_t s : {1, 2, 7, 16, 300, 512}) {
+    const SymEnv env{{"b", 2}, {"s", s}};
+    EXPECT_EQ(offset("-7", "min(s, 7)").eval(env), 8 * std::max<int64_t>(s - 7, 0));
+    EXPECT_EQ(offset("-1*floordiv(s, 2)", "s").eval(env), s / 2 ? 8 * (s - s / 2) : 0);
+    EXPECT_EQ(offset("s - 40", "min(s, 40)").eval(env), 8 * (s > 40 ? s - 40 : std::max<int64_t>(2 * s - 40, 0)));
+    // Beyond the end nothing is taken, wherever it would begin: but the place is inside.
+    const int64_t beyond = offset("300 - s", "max(s - 300, 0)").eval(env);
+    EXPECT_GE(beyond, 0);
+    EXPECT_LT(beyond, 8 * s);
+  }
+  EXPECT_EQ(layout_of("input %x : f32[s, 8]\n%k = aten.select.int(%x, dim=0, index=-1*s) : f32[8]\n", "k")->offset,
+            Sym(0));
 }
 
 TEST(Layout, SliceOfAMergedLinearKeepsTheRowStride) {

@@ -119,14 +119,14 @@ class Planner {
   void place_view(Node* node) {
     Value* base = node->operand(0);
     ValuePlace place = plan_.places.at(base);
-    if (auto layout = view_layout(*node, place.layout)) {
+    if (auto layout = view_layout(*node, place.layout, plan_.graph.symbols)) {
       place.layout = std::move(*layout);
     } else {
       Value* copy = add_copy(base, node);
       place_step(copy->producer);
       plan_.graph.replace_uses_in(node, base, copy);
       place = plan_.places.at(copy);
-      auto again = view_layout(*node, place.layout);
+      auto again = view_layout(*node, place.layout, plan_.graph.symbols);
       KPT_ASSERT(again, "runtime.plan", "no layout over a contiguous copy for ", print(*node));
       place.layout = std::move(*again);
     }

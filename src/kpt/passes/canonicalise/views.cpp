@@ -93,7 +93,8 @@ std::optional<Sym> first_of(const Site& s, const Sym& size, const Sym& length, i
   if (!start.is<Sym>()) return std::nullopt;
   const Sym at = start.as<Sym>();
   const auto provably_positive = [&](const Sym& v) { return v.range(s.graph.symbols).lo >= 0; };
-  if (!at.is_const() || at.value() >= 0) return provably_positive(at) ? std::optional<Sym>(at) : std::nullopt;
+  if (provably_positive(at)) return at;
+  if (at.range(s.graph.symbols).hi >= 0) return std::nullopt;  // either sign
   const Sym from_end = size + at;
   if (from_end.is_const()) return Sym(std::max<int64_t>(from_end.value(), 0));
   if (provably_positive(from_end)) return from_end;
@@ -127,7 +128,7 @@ bool select_int(Site& s) {
   Value* x = s.x();
   const int64_t dim = s.dim("dim", 0, x->type.rank());
   Sym index = get_sym(s.node.kwargs, "index", 0);
-  if (index.is_const() && index.value() < 0) index = index + x->type.sizes[static_cast<size_t>(dim)];
+  if (index.range(s.graph.symbols).hi < 0) index = index + x->type.sizes[static_cast<size_t>(dim)];
   const Kwargs form{{"dim", dim}, {"index", index}};
   if (same_kwargs(s.node.kwargs, form)) return false;
   return s.become(s.rw.select(x, dim, index));
