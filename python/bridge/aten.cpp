@@ -38,8 +38,13 @@ bool reads_strides(const std::string& op) {
   return op == "aten.view" || op == "aten.view.dtype" || op == "aten.as_strided";
 }
 
-// kpt.copy is written by the planner into any graph, so graphs that torch alone runs need it, too.
-std::string torch_name(const std::string& op) { return op == "kpt.copy" ? "aten.clone" : op; }
+// kpt.copy is written by the planner into any graph, so graphs that torch alone runs need it, too. Products of experts
+// in f64, which torch has none of, go to the twin in ops.cpp.
+std::string torch_name(const Problem& problem) {
+  if (problem.op == "kpt.copy") return "aten.clone";
+  const bool f64 = !problem.inputs.empty() && problem.inputs[0].dtype == DType::f64;
+  return problem.op == "aten._grouped_mm" && f64 ? "kernel_pytorch.grouped_mm" : problem.op;
+}
 
 std::optional<c10::OperatorHandle> find_operator(const std::string& op) {
   const size_t dot = op.find('.');
@@ -182,7 +187,7 @@ IValue tensor_value(const Attr& attr, const c10::Type& type, const c10::Argument
 }
 
 Call make_call(const Problem& problem, at::Device device) {
-  const auto op = find_operator(torch_name(problem.op));
+  const auto op = find_operator(torch_name(problem));
   if (!op) throw_error(ErrorKind::unsupported, "aten", cat("the dispatcher has no operator ", problem.op));
   Call call{*op, {}, {}};
   size_t position = 0, named = 0;

@@ -105,13 +105,17 @@ std::vector<int64_t> device_memory_op(int64_t index) {
 }
 
 // Rows offsets[e - 1] to offsets[e] of x [S, K] times w[e] of w [E, K, N]: [S, N], rows past the last offset zero. For
-// the f64 reference: aten._grouped_mm takes no f64 (torch 2.11). The host waits for the offsets.
-at::Tensor grouped_mm_op(const at::Tensor& x, const at::Tensor& w, const at::Tensor& offsets) {
+// the f64 reference: aten._grouped_mm, whose arguments these are, takes no f64 (torch 2.11). Other forms of it than
+// this one are refused. The host waits for the offsets.
+at::Tensor grouped_mm_op(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& offsets,
+                         const std::optional<at::Tensor>& bias, std::optional<at::ScalarType> dtype) {
+  TORCH_CHECK(offsets && !bias && dtype.value_or(x.scalar_type()) == x.scalar_type(),
+              "[bridge] want products of experts with offsets, without a bias, in the dtype of x");
   TORCH_CHECK(
-      x.dim() == 2 && w.dim() == 3 && offsets.dim() == 1 && w.size(0) == offsets.size(0) && w.size(1) == x.size(1),
-      "[bridge] got x ", x.sizes(), ", w ", w.sizes(), ", offsets ", offsets.sizes(), ", want [S, K], [E, K, N], [E]");
+      x.dim() == 2 && w.dim() == 3 && offsets->dim() == 1 && w.size(0) == offsets->size(0) && w.size(1) == x.size(1),
+      "[bridge] got x ", x.sizes(), ", w ", w.sizes(), ", offsets ", offsets->sizes(), ", want [S, K], [E, K, N], [E]");
   at::Tensor out = at::zeros({x.size(0), w.size(2)}, x.options());
-  const at::Tensor ends = offsets.to(at::kCPU, at::kLong).contiguous();
+  const at::Tensor ends = offsets->to(at::kCPU, at::kLong).contiguous();
   int64_t begin = 0;
   for (int64_t e = 0; e < w.size(0); ++e) {
     const int64_t end = ends.const_data_ptr<int64_t>()[e], rows = end - begin;
@@ -179,7 +183,10 @@ TORCH_LIBRARY(kernel_pytorch, m) {
   define_model(m);
   m.def("distance(Tensor x, Tensor reference) -> float[]", distance_op);
   m.def("checksum(Tensor x) -> int[]", checksum_op);
-  m.def("grouped_mm(Tensor x, Tensor w, Tensor offsets) -> Tensor", grouped_mm_op);
+  m.def(
+      "grouped_mm(Tensor self, Tensor mat2, Tensor? offs=None, Tensor? bias=None, *, ScalarType? out_dtype=None)"
+      " -> Tensor",
+      grouped_mm_op);
   m.def("judge(str level, str dtype, float[] fresh, float[] original, float[] original_bf16) -> str", judge_op);
   m.def("bootstrap(float[] log_ratios) -> float[]", bootstrap_op);
   m.def("widen(str text) -> str",

@@ -325,17 +325,5 @@ TEST(Engine, WidenedIntegersAreCastBeforeTheyBecomeFloats) {
     EXPECT_NE(text.find(want), std::string::npos) << want << "\n" << text;
 }
 
-TEST(Engine, WidenedProductsOfExpertsGoToTheTwinThatTakesF64) {
-  const auto wide = [](const std::string& sizes, const std::string& out) {
-    return print(
-        widen_to_f64(parse("kpt.graph 1\ninput %x : bf16[6, 4]\ninput %w : bf16[" + sizes +
-                           "]\ninput %o : i32[2]\n%y = aten._grouped_mm(%x, %w, %o, none, out_dtype=none) : bf16[" +
-                           out + "]\nreturn %y\n")));
-  };
-  EXPECT_NE(wide("2, 4, 3", "6, 3").find("%y = kernel_pytorch.grouped_mm(%f64.x, %f64.w, %o) : f64[6, 3]"),
-            std::string::npos);
-  EXPECT_NE(wide("4, 3", "2, 6, 3").find("%y = aten._grouped_mm("), std::string::npos);
-}
-
 }  // namespace
 }  // namespace kpt

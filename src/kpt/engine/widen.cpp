@@ -58,17 +58,6 @@ void cast_after(Graph& wide, Node* node) {
   wide.take_name(widened, node->out());
 }
 
-// Products of experts: aten._grouped_mm takes no f64, the bridge has a twin that does. Other forms of it than rows
-// [S, K] by a stack [E, K, N] stay, and the reference fails at them.
-void widen_grouped(Node& node) {
-  const bool rows_by_stack = node.inputs.size() == 3 && node.args.size() == 4 && node.args[3].is_none() &&
-                             node.inputs[0]->type.sizes.size() == 2 && node.inputs[1]->type.sizes.size() == 3;
-  if (node.op != "aten._grouped_mm" || !rows_by_stack) return;
-  node.op = "kernel_pytorch.grouped_mm";
-  node.args.resize(3);
-  node.kwargs.clear();
-}
-
 // aten.eye and the like: made of numbers alone, in PyTorch's default float where no dtype is told.
 void widen_factory(Node& node) {
   if (!node.inputs.empty() || node.outputs.size() != 1 || !is_float(node.out()->type.dtype)) return;
@@ -92,7 +81,6 @@ Graph widen_to_f64(const Graph& graph) {
   for (Node* node : wide.nodes()) {
     if (node->op == "aten._to_copy" && node->outputs.size() == 1 && node->out()->type.dtype == DType::f64) continue;
     widen_factory(*node);
-    widen_grouped(*node);
     for (auto& kw : node->kwargs) widen(kw.second);
     for (Attr& a : node->args) widen(a);
     const std::vector<Value*> inputs = node->inputs;
