@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from kernel_pytorch import _functional
 from kernel_pytorch.capture import capture, capture_pt2
 from kernel_pytorch.captured import Captured
 from kernel_pytorch.errors import CaptureError, InputError
@@ -256,6 +258,16 @@ def test_in_place_on_one_of_several_results_is_a_renaming(monkeypatch: pytest.Mo
     assert ops(captured) == ["aten.sort", "aten.ge.Scalar", "aten.clamp"]
     places = re.search(r"^%([\w.]+) = aten\.clamp", captured.text, re.MULTILINE).group(1)
     assert re.search(rf"^return %\w+, %{re.escape(places)}, %ge$", captured.text, re.MULTILINE)
+
+
+def test_a_result_that_two_nodes_read_is_not_read_once():
+    graph = torch.fx.Graph()
+    both = graph.call_function(torch.ops.aten.sort.default, (graph.placeholder("x"),))
+    first = graph.call_function(operator.getitem, (both, 0))
+    graph.call_function(operator.getitem, (both, 1))
+    assert _functional._is_read_once(first)
+    graph.call_function(operator.getitem, (both, 0))
+    assert not _functional._is_read_once(first)
 
 
 def test_a_view_of_one_of_several_results_sees_the_write():
