@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine is, in facts for reports: hardware and settings from the core, versions, devices not looked at."""
+"""What this machine is, in facts for reports: hardware and settings from the core, versions, devices not looked at, and
+whether other work kept it busy."""
 
 from __future__ import annotations
 
@@ -19,14 +20,14 @@ from .config import KernelPyTorchConfig
 
 # Times that a processor was taken away, for each second of processor time. On two cores: 17 for two busy threads and 1
 # or 2 for one on a quiet machine; 140 and more for two threads beside one other busy process. Threads of PyTorch and
-# ours that take turns do that to each other, too (70), so others must have had this many processors besides.
+# ours that take turns do that to each other, too (16 and 72), so others must have had this many processors besides.
 _SHARED, _OTHERS = 60, 0.2
 _FEWEST = 6
 
 
 class Interruptions:
-    """How often the system gave a processor of this process to others (getrusage's involuntary context switches), since
-    this was made."""
+    """How often the system gave a processor of this process to other work (getrusage's involuntary context
+    switches), since this was made."""
 
     def __init__(self) -> None:
         self._start, self._before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
@@ -45,7 +46,7 @@ class Interruptions:
         if count < max(_FEWEST, _SHARED * own) or others < _OTHERS * wall:
             return None
         return (
-            f"busy machine: other processes had {others:.2f} s of the processors in {wall:.2f} s of timing and took"
+            f"busy machine: other work had {others:.2f} s of the processors in {wall:.2f} s of timing and took"
             f" them from this one {count} times; on a quiet machine the verdict may be another"
         )
 
